@@ -1,0 +1,140 @@
+"""CIFAR-100 with a validation split held out of the training images, read without running pickled code."""
+import hashlib
+import os.path as osp
+
+import numpy as np
+from mmengine import dist
+from mmengine.fileio import LocalBackend, exists, get, get_file_backend, join_path
+from mmpretrain.datasets import CIFAR100 as _CIFAR100
+from mmpretrain.datasets.utils import download_and_extract_archive
+
+from mmdynakd.registry import DATASETS
+
+from .safe_pickle import load_arrays
+
+SPLITS = ('train', 'val', 'trainval', 'test')
+VAL_PER_CLASS = 50
+
+
+class DatasetFileError(RuntimeError):
+    """A file of the data set is missing or damaged; the message names the folder, argument and remedy."""
+
+
+def hold_out_last(labels: np.ndarray, per_class: int = VAL_PER_CLASS) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out the last ``per_class`` samples of each class in file order.
+
+    Args:
+        labels: Integer classes, shape ``(N,)``, in file order.
+        per_class: Samples of each class that are held out.
+
+    Returns:
+        The indices that stay, ``(N - C * per_class,)``, and those held out, ``(C * per_class,)``, both
+        rising; C is the number of classes present.
+
+    Raises:
+        ValueError: If a class has no more than ``per_class`` samples, so that none would stay.
+    """
+    labels = np.asarray(labels)
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) <= per_class:
+            raise ValueError(
+                f'class {label} has {len(members)} images; {per_class} held out would leave none')
+        held[members[len(members) - per_class:]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+@DATASETS.register_module()
+class CIFAR100(_CIFAR100):
+    """MMPretrain's ``CIFAR100`` with splits that let a method be chosen without looking at test.
+
+    Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. ``train`` is the 45,000
+    training images left after ``val``, the last 50 of each class in file order; ``trainval`` is all 50,000,
+    ``test`` the 10,000 test images. A sample is ``img``, ``(32, 32, 3)`` uint8 RGB, and ``gt_label``, an int
+    in 0..99. Only the file a split needs is read.
+
+    Args:
+        data_root: Folder that holds ``cifar-100-python``.
+        split: ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``.
+        download: Whether to download the official archive when the file is missing. A file that is there is
+            never overwritten.
+        verify: Whether to compare the official md5 sum; False is for the same images packed anew.
+        **kwargs: ``pipeline``, ``indices``, ``metainfo``, ``test_mode``, … of MMPretrain's ``BaseDataset``.
+
+    Raises:
+        ValueError: If the split is unknown.
+        DatasetFileError: If the file is missing and cannot be downloaded, is damaged, or its md5 sum differs.
+    """
+
+    def __init__(self, data_root: str = '', split: str = 'train', download: bool = True,
+                 verify: bool = True, **kwargs) -> None:
+        if split not in SPLITS:
+            raise ValueError(f'CIFAR100: split must be one of {SPLITS}, got {split!r}')
+        self.part = split
+        self.verify = verify
+        # The parent knows two files, and warns about test_mode with 'train': val passes as its 'test'.
+        super().__init__(data_root=osp.expanduser(data_root), download=download,
+                         split='train' if split in ('train', 'trainval') else 'test', **kwargs)
+        self.split = split
+
+    def load_data_list(self) -> list[dict]:
+        """Return one ``img`` and ``gt_label`` a sample, in file order."""
+        filename, md5 = (self.test_list if self.part == 'test' else self.train_list)[0]
+        path = join_path(self.data_prefix['root'], self.base_folder, filename)
+        self._ensure(path)
+        entry = self._read(path, md5 if self.verify else None)
+        images, labels = entry['data'], np.asarray(entry['fine_labels'])
+        if self.part in ('train', 'val'):
+            try:
+                chosen = hold_out_last(labels)[('train', 'val').index(self.part)]
+            except ValueError as error:
+                raise DatasetFileError(self._message(f'{path}: {error}')) from error
+            images, labels = images[chosen], labels[chosen]
+        images = np.ascontiguousarray(images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        return [{'img': image, 'gt_label': int(label)}
+                for image, label in zip(images, labels, strict=True)]
+
+    def _ensure(self, path: str) -> None:
+        """Download the archive in the main process if ``path`` is missing; all raise if it stays so."""
+        try:
+            if self.download and dist.is_main_process() and not exists(path):
+                self._download()
+        except Exception as error:
+            raise DatasetFileError(self._message(
+                f'{path} is missing and the download failed ({error})')) from error
+        finally:
+            dist.barrier()  # the other processes wait here, also for a download that fails
+        if not exists(path):
+            raise DatasetFileError(self._message(f'{path} is missing'))
+
+    def _download(self) -> None:
+        root = self.data_prefix['root']
+        if not isinstance(get_file_backend(root, enable_singleton=True), LocalBackend):
+            raise DatasetFileError('only a local folder can be downloaded to')
+        download_and_extract_archive(self.url, root, filename=self.filename, md5=self.tgz_md5)
+
+    def _read(self, path: str, md5: str | None) -> dict[str, object]:
+        content = get(path)
+        if md5 is not None and hashlib.md5(content).hexdigest() != md5:
+            raise DatasetFileError(self._message(
+                f'{path} has another md5 sum than the official file: it is damaged or cut short, or packed '
+                'anew (verify=False accepts the latter)'))
+        try:
+            entry = load_arrays(content)
+            data, labels = entry['data'], np.asarray(entry['fine_labels'])
+            sound = (data.dtype == np.uint8 and data.shape == (len(labels), 3072)
+                     and len(labels) > 0 and labels.dtype.kind in 'iu'
+                     and labels.min() >= 0 and labels.max() < len(self.METAINFO['classes']))
+        except Exception as error:  # a damaged pickle raises anything
+            raise DatasetFileError(self._message(f'{path} is damaged ({error!r})')) from error
+        if not sound:
+            raise DatasetFileError(self._message(
+                f'{path} is damaged: needed are data uint8 (N, 3072) and N fine_labels in 0..99'))
+        return entry
+
+    def _message(self, problem: str) -> str:
+        root = self.data_prefix['root']
+        return (f'CIFAR100: {problem}. The folder is data_root={root!r}: set data_root to the folder that '
+                f'holds {self.base_folder}, or remove {self.base_folder} and set download=True, or unpack '
+                f'{self.url} there by hand.')

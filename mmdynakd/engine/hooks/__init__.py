@@ -1,0 +1,4 @@
+from .candidates import CandidateEvaluationHook
+from .results import ResultsHook
+
+__all__ = ['CandidateEvaluationHook', 'ResultsHook']

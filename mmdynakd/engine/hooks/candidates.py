@@ -1,0 +1,162 @@
+"""Observes θ during the search, collects M candidates, starts their evaluation."""
+from collections.abc import Mapping, Sequence
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch import nn
+
+from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.functional import as_simplex, entropy, total_variation
+from mmdynakd.registry import HOOKS
+from mmdynakd.report import write_json, write_theta
+
+from .evaluation import evaluation_config
+
+STATE = 'dynakd_search'
+SAME = 0.01  # total variation under which two candidates are one
+MAX_POINTS = 1000  # of the θ curve, whatever the length of the search
+
+
+@HOOKS.register_module()
+class CandidateEvaluationHook(Hook):
+    """Collects M candidate distributions along the search, then trains a student from scratch with each.
+
+    Writes to the work dir: ``candidates.json``, ``theta.csv`` and ``theta.png`` after the search; the evaluation
+    (one Runner, one lane a candidate and a baseline) goes to ``evaluation/`` below it, its results beside them.
+
+    Args:
+        num_candidates: M >= 1 snapshots of θ, evenly over the search after ``begin``; the last is the final θ.
+        begin: fraction of the search before the first interval, in [0, 1).
+        fixed_candidates: ``{name: probs}``, points of the simplex that compete with the snapshots.
+        baselines: ``{lane: overrides}``, lanes trained beside the candidates but never chosen.
+        single_teachers: adds a baseline lane ``only_<teacher>`` (one-hot θ) for each teacher.
+        evaluation: overrides of the config for the evaluation, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
+        metric: validation metric, higher is better, that chooses among the candidates.
+        interval: iterations between two points of the θ curve.
+
+    Raises:
+        ValueError: for M < 1, ``begin`` outside [0, 1), or lane names that repeat.
+    """
+    priority = 'NORMAL'  # before LoggerHook, that shows what this one records
+
+    def __init__(self,
+                 num_candidates: int = 4,
+                 begin: float = 0.0,
+                 fixed_candidates: Mapping[str, Sequence[float]] | None = None,
+                 baselines: Mapping[str, Mapping] | None = None,
+                 single_teachers: bool = False,
+                 evaluation: Mapping | None = None,
+                 metric: str = 'accuracy/top1',
+                 interval: int = 10) -> None:
+        if isinstance(num_candidates, bool) or not isinstance(num_candidates, int) or num_candidates < 1:
+            raise ValueError(f'num_candidates must be an integer >= 1, got {num_candidates!r}')
+        if not 0 <= begin < 1 or interval < 1:
+            raise ValueError(f'begin must be in [0, 1) and interval >= 1, got {begin!r} and {interval!r}')
+        self.num_candidates, self.begin, self.interval = num_candidates, begin, interval
+        self.fixed_candidates = dict(fixed_candidates or {})
+        self.baselines, self.single_teachers = dict(baselines or {}), single_teachers
+        self.evaluation, self.metric = dict(evaluation or {}), metric
+        self.history: list[dict] = []
+        self.snapshots: list[dict] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks now what would fail after the search."""
+        algorithm = algorithm_of(runner)
+        if not algorithm.searched:
+            raise ValueError('CandidateEvaluationHook observes a search, but no lane learns θ '
+                             '(model.distribution.probs is fixed)')
+        teachers = algorithm.ensemble.names
+        for name, probs in self.fixed_candidates.items():
+            try:
+                as_simplex(probs, len(teachers))
+            except ValueError as error:
+                raise ValueError(f'fixed_candidates.{name}: {error}') from error
+        if self.single_teachers:
+            self.baselines.update({f'only_{t}': dict(distribution=dict(probs=t)) for t in teachers})
+        repeated = sorted(set(self.baselines) & set(self.fixed_candidates))
+        if repeated:
+            raise ValueError(f'baselines and fixed_candidates share the names {repeated}')
+        if not self.history:
+            self._observe(runner, 0)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        done = runner.iter + 1
+        if done % self.interval == 0 or done == runner.max_iters:
+            self._observe(runner, done)
+        if done in self._snapshot_steps(runner.max_iters):
+            self._snapshot(runner, done)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint[STATE] = dict(history=self.history, snapshots=self.snapshots, interval=self.interval)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        state = checkpoint.get(STATE)
+        if state is not None:
+            self.history, self.snapshots, self.interval = state['history'], state['snapshots'], state['interval']
+
+    def after_run(self, runner: Runner) -> None:
+        candidates, merged = merge_candidates(self.snapshots + self._fixed(runner))
+        for candidate in merged:
+            print_log(f"candidate {candidate['name']} equals {candidate['same_as']} (total variation < {SAME}): "
+                      'evaluated once', 'current')
+        if is_main_process():
+            teachers = algorithm_of(runner).ensemble.names
+            write_json(runner.work_dir, 'candidates.json',
+                       dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged))
+            write_theta(runner.work_dir, self.history, self.snapshots)
+        cfg = evaluation_config(runner, candidates, self.baselines, self.evaluation, self.metric)
+        print_log(f'search done; evaluating {list(cfg.model.lanes)} side by side in {cfg.work_dir}', 'current')
+        Runner.from_cfg(cfg).train()
+
+    def _snapshot_steps(self, max_iters: int) -> set[int]:
+        span = 1 - self.begin
+        return {round(max_iters * (self.begin + span * (k + 1) / self.num_candidates))
+                for k in range(self.num_candidates)}
+
+    def _observe(self, runner: Runner, step: int) -> None:
+        for name, lane in algorithm_of(runner).searched.items():
+            theta = _theta(lane)
+            self.history.append(dict(step=step, lane=name, theta=theta))
+            for teacher, value in theta.items():
+                runner.message_hub.update_scalar(f'train/{name}/theta/{teacher}', value)
+        if len({point['step'] for point in self.history}) > MAX_POINTS:
+            self.interval *= 2
+            self.history = [point for point in self.history if point['step'] % self.interval == 0]
+
+    def _snapshot(self, runner: Runner, step: int) -> None:
+        lanes = algorithm_of(runner).searched
+        for name, lane in lanes.items():
+            number = 1 + sum(snapshot['lane'] == name for snapshot in self.snapshots)
+            label = f'cat{number}' if len(lanes) == 1 else f'{name}_cat{number}'
+            self.snapshots.append(dict(name=label, lane=name, step=step, theta=_theta(lane),
+                                       entropy=entropy(lane.selection.probs()), upper_loss=_upper_loss(runner, name)))
+
+    def _fixed(self, runner: Runner) -> list[dict]:
+        teachers = algorithm_of(runner).ensemble.names
+        return [dict(name=name, lane=None, step=None, theta=dict(zip(teachers, as_simplex(probs, len(teachers)))),
+                     entropy=entropy(probs), upper_loss=None) for name, probs in self.fixed_candidates.items()]
+
+
+def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Splits into distinct candidates and those within total variation 0.01 of an earlier one (``same_as``)."""
+    kept, merged = [], []
+    for candidate in candidates:
+        theta = list(candidate['theta'].values())
+        twin = next((k for k in kept if total_variation(theta, list(k['theta'].values())) < SAME), None)
+        if twin is None:
+            kept.append(candidate)
+        else:
+            merged.append({**candidate, 'same_as': twin['name']})
+    return kept, merged
+
+
+def _theta(lane: nn.Module) -> dict[str, float]:
+    return dict(zip(lane.selection.teachers, lane.selection.probs()))
+
+
+def _upper_loss(runner: Runner, lane: str) -> float | None:
+    """Mean of the last 100 upper losses; None before the first upper step."""
+    buffer = runner.message_hub.log_scalars.get(f'train/{lane}/upper_loss')
+    return float(buffer.mean(100)) if buffer is not None else None

@@ -1,0 +1,52 @@
+"""What the command-line tools share: arguments, the config, the Runner, with or without a GPU."""
+import argparse
+import datetime
+import os
+import os.path as osp
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs, checkpoints and results go (default: work_dirs/<config name>)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config, e.g. train_cfg.max_epochs=10')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config file with the command line merged into it."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    return cfg
+
+
+def run(cfg: Config, action: Callable[[Runner], object]) -> None:
+    """Builds the Runner and acts on it; the process group is closed at the end."""
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        _use_gloo(cfg)
+    try:
+        action(RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg))
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _use_gloo(cfg: Config) -> None:
+    """MMEngine's launcher asks for a GPU: without one the group must exist before the Runner, and DDP know none."""
+    dist.init_process_group('gloo', timeout=datetime.timedelta(minutes=10))
+    torch.cuda.set_device = lambda device: None  # MMEngine calls it whether or not there is one
+    wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
+    cfg.model_wrapper_cfg = dict(**{k: v for k, v in wrapper.items() if k != 'device_ids'}, device_ids=None)

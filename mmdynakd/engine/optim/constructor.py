@@ -1,0 +1,57 @@
+"""From one config to one optim wrapper a lane and a θ."""
+import copy
+from collections.abc import Mapping
+
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.optim.optimizer import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmdynakd.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from .wrapper import THETA, BilevelOptimWrapper
+
+KEYS = {'type', 'student', 'theta', 'upper_interval', 'warmup'}
+DEFAULT_THETA = dict(optimizer=dict(type='Adam', lr=0.01, betas=(0.5, 0.999)))
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class BilevelOptimWrapperConstructor:
+    """Builds :class:`BilevelOptimWrapper` for the lanes of a :class:`DynaKD`.
+
+    Args:
+        optim_wrapper_cfg: ``student`` and ``theta``, each the config of a MMEngine optim wrapper (optimizer,
+            ``clip_grad``, ``accumulative_counts``, ``type='AmpOptimWrapper'`` …; ``theta`` is Adam(0.01) by default),
+            ``upper_interval`` and ``warmup`` in iterations.
+        paramwise_cfg: MMEngine's, for the students.
+
+    Raises:
+        ValueError: for another key, or without ``student.optimizer``.
+    """
+
+    def __init__(self, optim_wrapper_cfg: Mapping, paramwise_cfg: dict | None = None) -> None:
+        unknown = sorted(set(optim_wrapper_cfg) - KEYS)
+        student = optim_wrapper_cfg.get('student')
+        if unknown or not isinstance(student, Mapping) or 'optimizer' not in student:
+            raise ValueError(f'optim_wrapper takes {sorted(KEYS)} with student=dict(optimizer=…); unknown: {unknown}')
+        self.cfg, self.paramwise_cfg = optim_wrapper_cfg, paramwise_cfg
+
+    def __call__(self, model: nn.Module) -> BilevelOptimWrapper:
+        algorithm = model.module if is_model_wrapper(model) else model
+        if not hasattr(algorithm, 'lanes'):
+            raise ValueError(f'BilevelOptimWrapper trains the lanes of a DynaKD, not a {type(algorithm).__name__}')
+        entries = {}
+        for name, lane in algorithm.lanes.items():
+            trained = nn.ModuleDict(dict(student=lane.student))
+            if lane.distiller is not None:
+                trained['distiller'] = lane.distiller
+            entries[name] = self._build('student', trained, self.paramwise_cfg)
+            if lane.learns_theta:
+                entries[name + THETA] = self._build('theta', lane.selection, None)
+        timing = {k: self.cfg[k] for k in ('upper_interval', 'warmup') if k in self.cfg}
+        return BilevelOptimWrapper(**timing, **entries)
+
+    def _build(self, key: str, module: nn.Module, paramwise_cfg: dict | None) -> OptimWrapper:
+        cfg = copy.deepcopy(dict(self.cfg.get(key) or DEFAULT_THETA))
+        cfg.setdefault('type', 'OptimWrapper')
+        return DefaultOptimWrapperConstructor(cfg, paramwise_cfg)(module)

@@ -1,0 +1,10 @@
+from mmdynakd import compat
+
+compat.load_mmrazor()
+
+from .algorithms import DynaKD  # noqa: E402
+from .backbones import *  # noqa: E402,F401,F403
+from .distillers import CategoricalDistiller  # noqa: E402
+from .selections import CategoricalDistribution  # noqa: E402
+
+__all__ = ['CategoricalDistiller', 'CategoricalDistribution', 'DynaKD']

@@ -1,0 +1,4 @@
+from .dynakd import DynaKD
+from .lane import Lane
+
+__all__ = ['DynaKD', 'Lane']

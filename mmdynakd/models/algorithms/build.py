@@ -1,0 +1,82 @@
+"""From constructor arguments to lanes and preprocessors."""
+import copy
+from collections.abc import Mapping
+
+from torch import nn
+
+from mmdynakd.models.distillers import CategoricalDistiller
+from mmdynakd.models.selections import CategoricalDistribution
+from mmdynakd.registry import MODELS
+
+from .lane import Lane
+from .randomness import same_start
+
+BATCH_KEYS = ('batch_augments', )
+
+
+def with_preprocessor(architecture: Mapping | nn.Module,
+                      data_preprocessor: Mapping | None) -> tuple[Mapping | nn.Module, dict | None]:
+    """The student's config with its preprocessor, and that preprocessor's config (None for a built student)."""
+    if not isinstance(architecture, Mapping):
+        return architecture, None
+    architecture = copy.deepcopy(dict(architecture))
+    own = architecture.get('data_preprocessor')
+    if own is None and data_preprocessor:
+        own = {k: v for k, v in copy.deepcopy(dict(data_preprocessor)).items() if k not in BATCH_KEYS}
+    if own is not None:
+        own = dict(own)
+        own.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
+        architecture['data_preprocessor'] = own
+    return architecture, own
+
+
+def raw_preprocessor(data_preprocessor: Mapping | None, own: Mapping | None,
+                     architecture: Mapping | nn.Module) -> nn.Module:
+    """Stacks the batch as raw pixels (every network normalises for itself) and applies the batch augmentations.
+
+    As in MMPretrain, these are the preprocessor's ``batch_augments`` or else the classifier's ``train_cfg``.
+    """
+    source = data_preprocessor or own or {}
+    kept = {k: copy.deepcopy(source[k]) for k in (*BATCH_KEYS, 'to_onehot', 'num_classes') if k in source}
+    if isinstance(architecture, Mapping) and architecture.get('train_cfg'):
+        kept.setdefault('batch_augments', copy.deepcopy(architecture['train_cfg']))
+    return MODELS.build(dict(type='mmpretrain.ClsDataPreprocessor', **kept))
+
+
+def build_lanes(student: nn.Module, teachers: list[str], lanes: Mapping[str, Mapping], defaults: dict) -> nn.ModuleDict:
+    """One lane a name, each with a copy of the student; every lane is built from the same random state."""
+    for name, overrides in lanes.items():
+        _check_lane(name, overrides, defaults)
+    settings = [_merge(defaults, overrides) for overrides in lanes.values()]
+    students = [student, *(copy.deepcopy(student) for _ in settings[1:])]
+    pairs = list(zip(students, settings))
+    return nn.ModuleDict(zip(lanes, same_start(pairs, lambda pair: _build_lane(*pair, teachers))))
+
+
+def _build_lane(student: nn.Module, setting: Mapping, teachers: list[str]) -> Lane:
+    weight = setting['student_loss_weight']
+    if setting['distribution'] is None:
+        return Lane(student, None, None, weight)
+    selection = _as_module(setting['distribution'], CategoricalDistribution, teachers=teachers)
+    distiller = CategoricalDistiller(setting['distiller'], teachers, setting['relaxation'], selection.learnable)
+    return Lane(student, selection, distiller, weight)
+
+
+def _merge(defaults: dict, overrides: Mapping) -> dict:
+    """A lane's settings; a lane that learns from labels alone gives them weight 1 unless it says otherwise."""
+    merged = {**defaults, **overrides}
+    if merged['distribution'] is None:
+        return {**merged, 'student_loss_weight': overrides.get('student_loss_weight', 1.0)}
+    return {**merged, 'distribution': {**(defaults['distribution'] or {}), **merged['distribution']}}
+
+
+def _as_module(cfg: Mapping, default: type, **kwargs) -> nn.Module:
+    cfg = {'type': f'mmdynakd.{default.__name__}', **cfg, **kwargs}
+    return MODELS.build(cfg)
+
+
+def _check_lane(name: str, overrides: Mapping, defaults: dict) -> None:
+    if not name or any(part in name for part in ('.', '/', 'loss')):
+        raise ValueError(f"lane name {name!r} must be non-empty, without '.', '/' or 'loss'")
+    if not isinstance(overrides, Mapping) or set(overrides) - set(defaults):
+        raise ValueError(f'lanes.{name} may override {sorted(defaults)}, got {overrides!r}')

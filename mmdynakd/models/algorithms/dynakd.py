@@ -1,0 +1,158 @@
+"""The multi-teacher algorithm: lanes of students over one ensemble of teachers."""
+import copy
+from collections.abc import Mapping
+
+import torch
+from mmengine.structures import BaseDataElement
+from mmrazor.models.algorithms import BaseAlgorithm
+from torch import nn
+
+from mmdynakd.functional import uniform
+from mmdynakd.models.teachers import TeacherEnsemble
+from mmdynakd.models.teachers.ensemble import own_inputs
+from mmdynakd.registry import MODELS
+
+from .build import build_lanes, raw_preprocessor, with_preprocessor
+from .randomness import common_random_numbers, same_start
+
+Losses = dict[str, torch.Tensor]
+
+
+@MODELS.register_module()
+class DynaKD(BaseAlgorithm):
+    """Students that learn from one sampled teacher a step (DynaKD, AAAI 2024).
+
+    All lanes see the same batch, augmentation and uniform number; each distinct teacher runs once a step for all.
+
+    Args:
+        architecture: config of the student, a MMPretrain classifier.
+        teachers: see :class:`TeacherEnsemble`.
+        distiller: see :class:`CategoricalDistiller`: config of a MMRazor distiller, or one per teacher by name.
+        distribution: arguments of :class:`CategoricalDistribution`; by default θ is learned.
+        lanes: ``{name: overrides}``, overrides among ``distribution`` (None: labels only), ``distiller``,
+            ``relaxation`` and ``student_loss_weight``. By default one lane, ``search``.
+        relaxation: ``'outputs'`` or ``'losses'``, see :class:`CategoricalDistiller`.
+        student_loss_weight: factor on the students' own label loss.
+        draw_seed: seed of the draws; None takes the run's seed.
+        data_preprocessor: the student's preprocessor, unless ``architecture`` has its own; its ``batch_augments``
+            apply to the raw batch that students and teachers share.
+
+    Raises:
+        ValueError: no teachers, another class count, an unknown lane key, see also the components.
+    """
+
+    def __init__(self,
+                 architecture: Mapping | nn.Module,
+                 teachers: Mapping[str, Mapping],
+                 distiller: Mapping,
+                 distribution: Mapping | None = None,
+                 lanes: Mapping[str, Mapping] | None = None,
+                 relaxation: str = 'outputs',
+                 student_loss_weight: float = 0.0,
+                 draw_seed: int | None = None,
+                 data_preprocessor: Mapping | None = None,
+                 init_cfg: dict | None = None) -> None:
+        architecture, own = with_preprocessor(architecture, data_preprocessor)
+        ensemble = TeacherEnsemble(teachers, own)
+        super().__init__(architecture, raw_preprocessor(data_preprocessor, own, architecture), init_cfg)
+        student = self.architecture
+        del self.architecture  # it lives in the lanes
+        ensemble.check_classes(student)
+        object.__setattr__(self, 'ensemble', ensemble)
+        defaults = dict(distribution=distribution or {}, distiller=distiller, relaxation=relaxation,
+                        student_loss_weight=student_loss_weight)
+        self.lanes = build_lanes(student, ensemble.names, lanes or dict(search={}), defaults)
+        for lane in self.lanes.values():
+            lane.prepare(ensemble)
+        self.draw_seed = draw_seed
+        self.step = 0
+        self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_parameters() if n.endswith('.alpha')]
+
+    def __getattr__(self, name: str):
+        # MMRazor calls an algorithm's student `architecture`: here that of the first lane, once lanes are built.
+        modules = self.__dict__.get('_modules', {})
+        if name == 'architecture' and 'lanes' in modules:
+            return next(iter(modules['lanes'].values())).student
+        return super().__getattr__(name)
+
+    @property
+    def searched(self) -> dict[str, nn.Module]:
+        """The lanes whose θ is learned."""
+        return {name: lane for name, lane in self.lanes.items() if lane.learns_theta}
+
+    def init_weights(self) -> None:
+        same_start(self.lanes.values(), lambda lane: [m.init_weights() for m in lane.children()
+                                                      if hasattr(m, 'init_weights')])
+
+    def loss(self, inputs: torch.Tensor, data_samples: list[BaseDataElement]) -> Losses:
+        """Lower step of every lane: ``{lane/loss name: loss}``.
+
+        Args:
+            inputs: (B, C, H, W) raw pixels, 0..255.
+            data_samples: B samples with labels.
+        """
+        u = uniform(self.draw_seed or 0, self.step)
+        choices = {name: lane.choose(u) for name, lane in self.lanes.items()}
+        employed = dict.fromkeys(teacher for choice in choices.values() for teacher in choice.weights)
+        records = self.ensemble.run(employed, inputs)
+        inputs = self._student_inputs(inputs)
+        losses: Losses = {}
+        for name, random_numbers in common_random_numbers(self.lanes):
+            with random_numbers:
+                own = self.lanes[name].loss(inputs, data_samples, records, choices[name])
+            losses.update({f'{name}/{key}': value for key, value in own.items()})
+        self.step += 1
+        return losses
+
+    def upper_losses(self, inputs: torch.Tensor, data_samples: list[BaseDataElement]) -> Losses:
+        """Upper step of every searched lane: ``{lane: scalar}``; all teachers run once."""
+        records = self.ensemble.run(self.ensemble.names, inputs)
+        inputs = self._student_inputs(inputs)
+        return {name: lane.upper_loss(inputs, data_samples, records) for name, lane in self.searched.items()}
+
+    def upper_step(self, data: dict, optim_wrapper) -> dict[str, torch.Tensor]:
+        """One step on θ from a batch of the validation split; returns the upper losses by lane."""
+        with optim_wrapper.theta_context(self):
+            data = self.data_preprocessor(data, training=False)
+            losses = self.upper_losses(data['inputs'], data['data_samples'])
+        optim_wrapper.update_theta(losses, {name: lane.selection.alpha for name, lane in self.searched.items()})
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
+        """``{lane: total loss}`` for the optim wrapper, and the log variables ``lane/name``."""
+        totals, log_vars = {}, {}
+        for name in self.lanes:
+            own = {key.split('/', 1)[1]: value for key, value in losses.items() if key.startswith(f'{name}/')}
+            totals[name], parsed = super().parse_losses(own)
+            log_vars.update({f'{name}/{key}': value for key, value in parsed.items()})
+        return totals, log_vars
+
+    def forward(self, inputs: torch.Tensor, data_samples: list | None = None, mode: str = 'tensor'):
+        """MMEngine's three modes; ``tensor`` and ``predict`` are the first lane's student."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        return self.architecture(self._student_inputs(inputs), data_samples, mode=mode)
+
+    def predict_lanes(self, data: dict) -> dict[str, list[BaseDataElement]]:
+        """Predictions of every lane's student on one batch of a data loader."""
+        data = self.data_preprocessor(data, training=False)
+        inputs = self._student_inputs(data['inputs'])
+        return {name: lane.student(inputs, copy.deepcopy(data.get('data_samples')), mode='predict')
+                for name, lane in self.lanes.items()}
+
+    def _student_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        return own_inputs(self.architecture, inputs)
+
+    def get_extra_state(self) -> torch.Tensor:
+        return torch.tensor(self.step)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        self.step = int(state)
+
+    def _apply(self, fn, *args, **kwargs):
+        self.ensemble._apply(fn)
+        return super()._apply(fn, *args, **kwargs)
+
+    def _set_device(self, device: torch.device) -> None:
+        super()._set_device(device)
+        self.ensemble.set_device(device)

@@ -1,0 +1,112 @@
+"""The 6n+2 residual networks for 32x32 images, base and x4 width."""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmdynakd.registry import MODELS
+
+# width factor: (stem channels, channels of the three stages)
+WIDTHS = {1: (16, (16, 32, 64)), 4: (32, (64, 128, 256))}
+HE_NORMAL = [
+    {'type': 'Kaiming', 'layer': 'Conv2d', 'mode': 'fan_out', 'nonlinearity': 'relu'},  # normal by default
+    {'type': 'Constant', 'layer': '_BatchNorm', 'val': 1, 'bias': 0}]
+
+
+def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: ``(B, in, H, W)`` to ``(B, out, H / stride, W / stride)``.
+
+    The shortcut is a 1x1 convolution with batch norm when the stride or the number of channels changes (the
+    form public CIFAR checkpoints have, "option B" of the paper), and the identity otherwise.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(in_channels, out_channels, stride)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = _conv3x3(out_channels, out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + shortcut)
+
+
+@MODELS.register_module()
+class CifarResNet(BaseModule):
+    """ResNet of depth 6n+2 for CIFAR: a 3x3 stem and three stages of n blocks each.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2. Parameters
+    carry the names that public CIFAR checkpoints use: ``conv1``, ``bn1``, ``layer{1-3}.{i}.{conv,bn}{1,2}``
+    and ``layer*.{i}.downsample.{0,1}``. Pooling and the classifier are MMPretrain's ``GlobalAveragePooling``
+    and ``LinearClsHead``.
+
+    Args:
+        depth: Number of weighted layers, 6n+2 with n >= 1 (8, 14, 20, 32, 44, 56, 110, ...).
+        width_factor: 1 for a stem of 16 and stages of 16/32/64 channels, 4 for the "x4" family with a stem of
+            32 and stages of 64/128/256 channels.
+        in_channels: Channels of the input image.
+        out_indices: Stages (0, 1, 2) whose output ``forward`` returns.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+
+    Raises:
+        ValueError: If the depth is not 6n+2, the width factor is unknown, or a stage index is outside 0..2,
+            repeated or out of order.
+    """
+
+    def __init__(self, depth: int, width_factor: int = 1, in_channels: int = 3,
+                 out_indices: Sequence[int] = (2, ), init_cfg: dict | list[dict] | None = None) -> None:
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f'CifarResNet: depth must be 6n+2 with n >= 1 (8, 14, 20, 32, ...), got {depth}')
+        if width_factor not in WIDTHS:
+            raise ValueError(f'CifarResNet: width_factor must be one of {sorted(WIDTHS)}, got {width_factor}')
+        out_indices = tuple(out_indices)
+        if not out_indices or out_indices != tuple(i for i in range(3) if i in out_indices):
+            raise ValueError(
+                f'CifarResNet: out_indices must be rising stages out of (0, 1, 2), got {out_indices}')
+        super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
+        self.depth = depth
+        self.out_indices = out_indices
+        stem, self.stage_channels = WIDTHS[width_factor]
+        self.conv1 = _conv3x3(in_channels, stem)
+        self.bn1 = nn.BatchNorm2d(stem)
+        blocks = (depth - 2) // 6
+        inputs = (stem, ) + self.stage_channels[:-1]
+        self.layer1, self.layer2, self.layer3 = (
+            self._stage(before, after, blocks, stride)
+            for before, after, stride in zip(inputs, self.stage_channels, (1, 2, 2), strict=True))
+
+    @staticmethod
+    def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(in_channels, out_channels, stride)
+        return nn.Sequential(first, *(BasicBlock(out_channels, out_channels) for _ in range(blocks - 1)))
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the last stage, the ``in_channels`` of the classifier."""
+        return self.stage_channels[-1]
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
+
+        Stage 0 keeps ``(H, W)``; stages 1 and 2 halve it each, rounding up. Outputs come after the last ReLU.
+        """
+        x = F.relu(self.bn1(self.conv1(x)))
+        outputs = []
+        for index, stage in enumerate((self.layer1, self.layer2, self.layer3)):
+            x = stage(x)
+            if index in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)

@@ -1,0 +1,3 @@
+from .categorical import CategoricalDistiller
+
+__all__ = ['CategoricalDistiller']

@@ -1,0 +1,141 @@
+"""The frozen teachers behind MMRazor's recorders."""
+import copy
+from collections.abc import Iterable, Mapping
+
+import torch
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from mmrazor.models.task_modules import RecorderManager
+from torch import nn
+
+from mmdynakd.registry import MODELS
+
+from .loading import load_checkpoint_into
+
+Records = dict[str, dict[str, list]]
+TEACHER_KEYS = {'model', 'checkpoint', 'config'}
+
+
+class TeacherEnsemble:
+    """Ordered, named, frozen teachers; each runs at most once a step, on raw inputs, under its own preprocessor.
+
+    It is no ``nn.Module``, so that teachers are outside the state dict, the optimizers and DDP; its owner forwards
+    ``_apply`` to it. Teachers are in eval mode always (Dropout too) and never see a gradient.
+
+    Args:
+        teachers: ``{name: dict(model=…, checkpoint=…, config=…)}``, strong to weak. ``model`` is a MMPretrain
+            classifier (config or module), ``checkpoint`` a path or https URL (None: ``model`` brings its weights),
+            ``config`` the config file that trains it, for the error when the checkpoint is missing.
+        default_preprocessor: preprocessor config of teachers that have none of their own.
+
+    Raises:
+        ValueError: no teachers, or an entry of another shape.
+        CheckpointError: see :func:`load_checkpoint_into`.
+    """
+
+    def __init__(self, teachers: Mapping[str, Mapping], default_preprocessor: dict | None = None) -> None:
+        if not teachers:
+            raise ValueError('DynaKD needs at least one teacher: teachers=dict(name=dict(model=…, checkpoint=…))')
+        self.networks: dict[str, nn.Module] = {}
+        self._recorders: dict[str, dict[str, RecorderManager]] = {}
+        for name, entry in teachers.items():
+            self.networks[name] = _build_teacher(name, entry, default_preprocessor)
+            self._recorders[name] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.networks)
+
+    def check_classes(self, student: nn.Module) -> None:
+        """Raises ValueError if a teacher tells another number of classes than the student."""
+        expected = _num_classes(student)
+        for name, network in self.networks.items():
+            count = _num_classes(network)
+            if None not in (expected, count) and count != expected:
+                raise ValueError(f"teacher '{name}' has {count} classes, the student has {expected}: "
+                                 f'set head.num_classes of teachers.{name}.model, or use another teacher')
+
+    def record(self, teacher: str, recorder: Mapping) -> str:
+        """Asks for a MMRazor recorder on a teacher; equal configs share one. Returns its key in the records."""
+        key = repr(sorted(recorder.items()))
+        if key not in self._recorders[teacher]:
+            with DefaultScope.overwrite_default_scope('mmrazor'):
+                manager = RecorderManager({key: dict(recorder)})
+            try:
+                manager.initialize(self.networks[teacher])
+            except AssertionError as error:
+                raise ValueError(f"teacher '{teacher}': recorder {dict(recorder)} has no such source "
+                                 f'in its {type(self.networks[teacher]).__name__} ({error})') from error
+            self._recorders[teacher][key] = manager
+        return key
+
+    @torch.no_grad()
+    def run(self, names: Iterable[str], inputs: torch.Tensor) -> Records:
+        """Runs the named teachers once.
+
+        Args:
+            names: teachers to run.
+            inputs: (B, C, H, W) raw pixels, 0..255, as the data set stores them (BGR or RGB).
+
+        Returns:
+            ``{teacher: {recorder key: list of records}}``.
+        """
+        return {name: self._run_one(name, inputs) for name in names}
+
+    def _run_one(self, name: str, inputs: torch.Tensor) -> dict[str, list]:
+        network, managers = self.networks[name], self._recorders[name]
+        for manager in managers.values():
+            manager.__enter__()
+        try:
+            network(own_inputs(network, inputs), mode='tensor')
+        finally:
+            for manager in managers.values():
+                manager.__exit__(None, None, None)
+        return {key: list(manager.get_recorder(key).data_buffer) for key, manager in managers.items()}
+
+    def _apply(self, fn) -> None:
+        for network in self.networks.values():
+            network._apply(fn)
+
+    def set_device(self, device: torch.device) -> None:
+        """Tells the teachers' preprocessors where inputs go (MMEngine's preprocessors keep their device)."""
+        for network in self.networks.values():
+            if hasattr(network, '_set_device'):
+                network._set_device(device)
+
+    def __deepcopy__(self, memo: dict) -> 'TeacherEnsemble':
+        return self
+
+
+def own_inputs(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Raw (B, C, H, W) inputs under the network's own preprocessor (colour order, mean, std)."""
+    return network.data_preprocessor(dict(inputs=inputs), training=False)['inputs']
+
+
+def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None) -> nn.Module:
+    if not isinstance(entry, Mapping) or 'model' not in entry or set(entry) - TEACHER_KEYS:
+        raise ValueError(f"teachers.{name} must be dict(model=…, checkpoint=…, config=…), got {entry!r}")
+    model = entry['model']
+    if isinstance(model, Mapping):
+        model = copy.deepcopy(dict(model))
+        if default_preprocessor and 'data_preprocessor' not in model and 'cfg_path' not in model:
+            print_log(f"teacher '{name}' has no data_preprocessor: it uses the student's", 'current')
+            model['data_preprocessor'] = copy.deepcopy(default_preprocessor)
+        model = MODELS.build(model)
+    if entry.get('checkpoint'):
+        config = entry.get('config')
+        command = f'python tools/train.py {config}' if config else None
+        layout = load_checkpoint_into(model, entry['checkpoint'], name=name, train_command=command)
+        print_log(f"teacher '{name}': {entry['checkpoint']} ({layout} layout)", 'current')
+    return _freeze(model)
+
+
+def _freeze(network: nn.Module) -> nn.Module:
+    network.eval()
+    network.requires_grad_(False)
+    network.train = lambda mode=True: network  # stays in eval whoever asks
+    return network
+
+
+def _num_classes(network: nn.Module) -> int | None:
+    return getattr(getattr(network, 'head', None), 'num_classes', None)

@@ -1,0 +1,14 @@
+"""Child registries of MMEngine's, each importing its own components: ``type='mmdynakd.X'`` just works."""
+from mmengine import registry as root
+
+
+def _child(parent: root.Registry, *locations: str) -> root.Registry:
+    return root.Registry(parent.name, parent=parent, scope='mmdynakd', locations=list(locations))
+
+
+MODELS = _child(root.MODELS, 'mmdynakd.models')
+DATASETS = _child(root.DATASETS, 'mmdynakd.datasets')
+LOOPS = _child(root.LOOPS, 'mmdynakd.engine')
+HOOKS = _child(root.HOOKS, 'mmdynakd.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'mmdynakd.engine')
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'mmdynakd.engine')

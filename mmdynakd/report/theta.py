@@ -1,0 +1,30 @@
+"""The course of θ over a search, as numbers and as a figure."""
+import csv
+import io
+import os.path as osp
+
+from .figures import plot_theta
+from .files import write_text
+
+
+def write_theta(folder: str, history: list[dict], snapshots: list[dict]) -> None:
+    """Writes ``theta.csv`` and, a lane, ``theta.png`` (``theta_<lane>.png`` where several search).
+
+    Args:
+        folder: where to.
+        history: points ``dict(step, lane, theta)``, θ by teacher.
+        snapshots: candidates with ``name``, ``lane`` and ``step``, marked in the figure.
+    """
+    if not history:
+        return
+    teachers = list(history[0]['theta'])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['step', 'lane', *teachers])
+    writer.writerows([p['step'], p['lane'], *(repr(p['theta'][t]) for t in teachers)] for p in history)
+    write_text(folder, 'theta.csv', text.getvalue())
+    lanes = list(dict.fromkeys(p['lane'] for p in history))
+    for lane in lanes:
+        name = 'theta.png' if len(lanes) == 1 else f'theta_{lane}.png'
+        plot_theta([p for p in history if p['lane'] == lane], [s for s in snapshots if s['lane'] == lane],
+                   osp.join(folder, name))

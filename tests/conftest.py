@@ -1,0 +1,31 @@
+"""Fixtures for real data and teachers; where they are absent, tests that need them skip with a reason."""
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """The folder ``shared`` beside the checkout, or in it, with real CIFAR-100 images and real teachers."""
+    places = (CHECKOUT.parent / 'shared', CHECKOUT / 'shared')
+    found = next((place for place in places if (place / 'teachers').is_dir()), None)
+    if found is None:
+        pytest.skip('no folder "shared" beside the checkout: real CIFAR-100 images and teachers are absent')
+    return found
+
+
+@pytest.fixture(scope='session')
+def cifar100_root(shared: Path) -> Iterator[str]:
+    """A ``data_root`` with the real images, unpacked once a session (for ``verify=False``)."""
+    script = shared / 'cifar100' / 'unpack.py'
+    if not script.is_file():
+        pytest.skip('shared/cifar100/unpack.py is absent')
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, str(script), folder], check=True, stdout=subprocess.DEVNULL)
+        yield folder

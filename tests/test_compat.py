@@ -1,0 +1,298 @@
+"""mmdynakd.compat: what it repairs works, what it must not open stays shut."""
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+import mmdynakd
+from mmdynakd import compat
+
+compat.load_mmrazor()
+from mmrazor.registry import MODELS  # noqa: E402
+
+TORCH = compat._release(torch.__version__)
+teachable = pytest.mark.skipif(TORCH < (2, 4), reason='torch < 2.4 has no add_safe_globals')
+ROOT = Path(mmdynakd.__file__).resolve().parents[1]
+
+
+def fresh(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=300,
+                          check=False)
+
+
+# --- imports ------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('before', ['', 'import mmengine, mmcv, torch; '], ids=['first', 'after mmengine'])
+def test_mmrazor_imports_in_a_fresh_interpreter_and_mmcv_keeps_its_version(before):
+    done = fresh(before + 'import mmdynakd, mmrazor.models, mmrazor.engine, mmcv\n'
+                 'from importlib.metadata import version\n'
+                 'own = {version(name) for name in mmdynakd.compat._installed() if "mmcv" in name}\n'
+                 'assert own == {mmcv.__version__}, (own, mmcv.__version__)\n'
+                 'print("MODELS:", len(mmrazor.models.losses.__all__))')
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == 'MODELS: 22'
+
+
+@pytest.mark.skipif(TORCH < (2, 0), reason='the true module works on torch 1.13')
+def test_quantization_stand_in_refuses_every_use_and_says_why():
+    from mmrazor.structures.quantization import BackendConfigs, QConfigHandler
+    module = sys.modules[compat.QUANTIZATION]
+    uses = [lambda: QConfigHandler({}), lambda: QConfigHandler.replace_fakequant, lambda: BackendConfigs['x'],
+            lambda: isinstance(1, QConfigHandler), lambda: module.Anything,
+            lambda: exec('class Mine(H): pass', {'H': QConfigHandler}),
+            lambda: exec(f'from {compat.QUANTIZATION} import Anything')]
+    for use in uses:
+        with pytest.raises(ImportError, match=r'only torch 1\.13 has .*issues/615.*environment with torch 1\.13'):
+            use()
+    # Tools probe every module like this: it must stay a plain "no".
+    assert not hasattr(module, '__warningregistry__') and not hasattr(QConfigHandler, '__wrapped__')
+
+
+def test_install_twice_changes_nothing():
+    def state():
+        trusted = set(torch.serialization.get_safe_globals()) if TORCH >= (2, 4) else set()
+        return {name: id(module) for name, module in sys.modules.items()}, trusted
+
+    before = state()
+    compat.install()
+    assert state() == before
+
+
+@pytest.mark.parametrize('true, seen', [('2.3.6', '2.1.0'), ('2.2.0', '2.1.0'), ('2.1.0', '2.1.0'), ('2.0.1', '2.0.1')])
+@pytest.mark.parametrize('failing', [False, True], ids=['imports', 'import fails'])
+def test_mmcv_reads_2_1_0_only_while_mmrazor_is_imported(monkeypatch, true, seen, failing):
+    import mmcv
+    read = []
+
+    def importing(name):
+        read.append((name, mmcv.__version__))
+        if failing:
+            raise RuntimeError('import broke')
+
+    monkeypatch.setattr(mmcv, '__version__', true)
+    monkeypatch.delitem(sys.modules, 'mmrazor')
+    monkeypatch.setattr(compat.importlib, 'import_module', importing)
+    if failing:
+        with pytest.raises(RuntimeError, match='import broke'):
+            compat._import_mmrazor()
+    else:
+        compat._import_mmrazor()
+    assert read == [('mmrazor', seen)] and mmcv.__version__ == true
+
+
+LAB, DL = {'mmengine', 'mmcv-lite', 'mmpretrain'}, {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'}
+
+
+@pytest.mark.parametrize('installed, flavour', [
+    (LAB, 'openmmlab'), ({'mmengine', 'mmcv', 'mmpretrain'}, 'openmmlab'), (DL, 'onedl')])
+def test_flavour(installed, flavour):
+    assert compat.check_flavour(installed) == flavour
+
+
+@pytest.mark.parametrize('installed, words', [
+    (LAB | DL, [f'pip uninstall -y {" ".join(sorted(LAB | DL))}\n', 'install "mmdynakd[openmmlab]"', '[onedl]"']),
+    (LAB | {'mmcv'}, ['pip uninstall -y mmcv mmcv-lite mmengine mmpretrain\n']),
+    (LAB | {'onedl-mmcv'}, ['pip uninstall -y mmcv-lite mmengine mmpretrain onedl-mmcv\n']),
+    ({'mmengine', 'onedl-mmpretrain'}, ['pip uninstall -y mmengine onedl-mmpretrain\n']),
+    (set(), ['needs mmengine, mmcv, mmpretrain,', 'pip install "mmdynakd[openmmlab]"', '"mmdynakd[onedl]"']),
+    ({'mmengine', 'mmpretrain'}, ['needs mmcv,', 'pip install "mmdynakd[openmmlab]"']),
+    ({'onedl-mmengine', 'onedl-mmcv'}, ['needs mmpretrain,', 'pip install "mmdynakd[onedl]"'])])
+def test_missing_or_mixed_flavours_are_one_error_with_the_command(installed, words):
+    with pytest.raises(ImportError) as error:
+        compat.check_flavour(installed)
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+# --- MMRazor's losses ---------------------------------------------------------------------------------------
+
+def logits():
+    return torch.randn(4, 5)
+
+
+def maps():
+    return torch.randn(4, 3, 6, 6)
+
+
+LABELS = torch.tensor([0, 1, 2, 4])
+# type, arguments, input, further forward arguments, value where the student equals the teacher (None: no claim)
+PAIRED = [
+    ('KLDivergence', dict(tau=2.), logits, (), 0), ('KDSoftCELoss', dict(tau=2.), logits, (), None),
+    ('CrossEntropyLoss', dict(), logits, (), None), ('DKDLoss', dict(), logits, (LABELS, ), 0),
+    ('WSLD', dict(num_classes=5), logits, (LABELS, ), None), ('DISTLoss', dict(), logits, (), 0),
+    ('L1Loss', dict(), maps, (), 0), ('L2Loss', dict(), maps, (), 0), ('ABLoss', dict(), maps, (), None),
+    ('ATLoss', dict(), maps, (), 0), ('ChannelWiseDivergence', dict(), maps, (), 0),
+    ('FTLoss', dict(), maps, (), 0), ('MGDLoss', dict(), maps, (), 0), ('OFDLoss', dict(), maps, (), 0),
+    ('PKDLoss', dict(), maps, (), 0),
+    ('DistanceWiseRKD', dict(), logits, (), 0), ('AngleWiseRKD', dict(), logits, (), 0)]
+# those of one input: the teacher's, in data-free distillation
+SINGLE = [('OnehotLikeLoss', logits), ('InformationEntropyLoss', logits), ('ActivationLoss', maps)]
+
+
+def check_gradient(loss, *leaves):
+    assert loss.numel() == 1 and bool(torch.isfinite(loss).all())
+    loss.sum().backward()
+    for leaf in leaves:
+        assert bool(torch.isfinite(leaf.grad).all()) and float(leaf.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize('name, kwargs, make, extra, equal', PAIRED, ids=[row[0] for row in PAIRED])
+def test_loss_of_student_and_teacher(name, kwargs, make, extra, equal):
+    torch.manual_seed(0)
+    loss, student, teacher = MODELS.build(dict(type=name, **kwargs)), make().requires_grad_(), make()
+    check_gradient(loss(student, teacher, *extra), student)
+    if equal is not None:
+        assert float(loss(teacher.clone(), teacher, *extra)) == pytest.approx(equal, abs=1e-5)
+
+
+@pytest.mark.parametrize('name, make', SINGLE, ids=[row[0] for row in SINGLE])
+def test_loss_of_the_teacher_alone_needs_no_process_group(name, make):
+    torch.manual_seed(0)
+    outputs = make().requires_grad_()
+    check_gradient(MODELS.build(dict(type=name))(outputs), outputs)
+
+
+def test_crd_loss():
+    torch.manual_seed(0)
+    loss = MODELS.build(dict(type='CRDLoss', neg_num=3, sample_n=10, dim_out=6))
+    samples = [BaseDataElement(metainfo=dict()) for _ in range(4)]
+    for index, sample in enumerate(samples):
+        sample.set_data(dict(sample_idx=torch.tensor(index)))
+    student = torch.randn(4, 6).requires_grad_()
+    check_gradient(loss(student, torch.randn(4, 6), samples), student)
+
+
+def test_fbkd_loss():
+    torch.manual_seed(0)
+    shapes = [(4, 1, 6, 6), (4, 3, 1, 1), (4, 3), (4, 1, 6, 6), (4, 3, 6, 6), (4, 3, 6, 6)]
+    student = [torch.randn(shape).requires_grad_() for shape in shapes]
+    teacher = [torch.randn(shape) for shape in shapes[:2] + shapes[3:]]
+    # The two masks (first) are detached by the loss itself.
+    check_gradient(MODELS.build(dict(type='FBKDLoss'))(student, teacher), *student[2:])
+
+
+def test_tables_above_leave_no_loss_of_mmrazor_out():
+    import mmrazor.models.losses as losses
+    assert {row[0] for row in PAIRED + SINGLE} | {'CRDLoss', 'FBKDLoss'} == set(losses.__all__)
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
+def test_soft_cross_entropy_loss_is_the_plain_loop(reduction):
+    torch.manual_seed(0)
+    student, teacher, tau = logits().double(), logits().double(), 3.
+    rows = []
+    for s, t in zip(student.tolist(), teacher.tolist()):
+        zs, zt = sum(math.exp(x / tau) for x in s), sum(math.exp(x / tau) for x in t)
+        rows.append(-sum(math.exp(b / tau) / zt * math.log(math.exp(a / tau) / zs) for a, b in zip(s, t)) * tau**2)
+    expected = {'mean': sum(rows) / len(rows), 'sum': sum(rows), 'none': rows}[reduction]
+    value = MODELS.build(dict(type='KDSoftCELoss', tau=tau, reduction=reduction))(student, teacher)
+    assert value.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+class Toy(BaseModel):
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, inputs, labels, mode='tensor'):
+        return dict(loss=nn.functional.cross_entropy(self.fc(inputs), labels))
+
+
+def train(work_dir, epochs, name, **kwargs):
+    data = [dict(inputs=torch.full((3, ), float(i)), labels=torch.tensor(i % 2)) for i in range(8)]
+    loader = torch.utils.data.DataLoader(data, batch_size=4, sampler=DefaultSampler(data))
+    runner = Runner(
+        Toy(), str(work_dir), train_dataloader=loader, train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=.01)),
+        param_scheduler=[dict(type='MultiStepLR', milestones=[1]), dict(type='CosineAnnealingLR', T_max=4)],
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)), custom_hooks=[dict(type='EMAHook')],
+        randomness=dict(seed=0), log_level='ERROR', experiment_name=f'{work_dir.name}-{name}', **kwargs)
+    runner.train()
+    return runner
+
+
+def test_runner_resumes_with_its_history_and_weights_only_stays_on(tmp_path, monkeypatch):
+    first = train(tmp_path, 1, 'first')
+    asked, true_load = [], torch.load
+
+    def spy(*args, **kwargs):
+        asked.append(kwargs.get('weights_only'))
+        return true_load(*args, **kwargs)
+
+    monkeypatch.setattr(torch, 'load', spy)
+    second = train(tmp_path, 2, 'second', resume=True)
+    assert asked and False not in asked
+    assert (second.epoch, second.iter) == (2, 4)
+    history = [r.message_hub.get_scalar('train/loss').data[0].tolist() for r in (first, second)]
+    assert len(history[1]) == 4 and history[1][:2] == history[0]
+
+
+@teachable
+def test_checkpoint_with_history_loads_weights_only(tmp_path):
+    train(tmp_path, 1, 'only')
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', map_location='cpu', weights_only=True)
+    scalars = checkpoint['message_hub']['log_scalars']
+    assert isinstance(scalars['train/loss'], HistoryBuffer) and len(scalars['train/loss'].data[0]) == 2
+    assert scalars['train/loss'].statistics('mean') == pytest.approx(scalars['train/loss'].data[0].mean())
+
+
+@teachable
+@pytest.mark.parametrize('values', [np.arange(3), np.array([1.5]), np.array([True]), np.array(['a', 'bc']),
+                                    np.float32(2.5), np.int64(7)], ids=lambda v: f'{v.dtype}{list(v.shape)}')
+@pytest.mark.parametrize('spelling', [b'numpy.core.multiarray', b'numpy._core.multiarray'])
+def test_numpy_values_of_both_major_versions_load(tmp_path, values, spelling):
+    if TORCH < (2, 6) and spelling.decode() != np.ones(1).__reduce__()[0].__module__:
+        pytest.skip('torch < 2.6 knows a global by its own name only')
+    file = tmp_path / 'a.pth'
+    torch.save(values, file, _use_new_zipfile_serialization=False)
+    own = np.ones(1).__reduce__()[0].__module__.encode()
+    file.write_bytes(file.read_bytes().replace(b'c' + own + b'\n', b'c' + spelling + b'\n'))
+    assert b'c' + spelling + b'\n' in file.read_bytes()
+    loaded = torch.load(file, weights_only=True)
+    assert loaded.dtype == values.dtype and loaded.tolist() == values.tolist()
+
+
+class Calls:
+    """Pickles as a call of ``function(*args)``."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+ATTACKS = {
+    'exec': lambda mark: Calls(exec, f'open({str(mark)!r}, "w")'),
+    'method': lambda mark: Calls(mark.touch),
+    'other attribute': lambda mark: Calls(getattr, HistoryBuffer, '__init__'),
+    'other owner': lambda mark: Calls(getattr, 'text', 'upper'),
+    'array of objects': lambda mark: np.array([Calls(mark.touch)], dtype=object),
+}
+
+
+@pytest.mark.parametrize('attack', ATTACKS.values(), ids=ATTACKS.keys())
+def test_malicious_checkpoint_is_still_refused(tmp_path, attack):
+    mark, file = tmp_path / 'executed', tmp_path / 'evil.pth'
+    torch.save({'state_dict': {}, 'x': attack(mark)}, file)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(file, weights_only=True)
+    assert not mark.exists()
+    if TORCH >= (2, 6) and compat.check_flavour(compat._installed()) == 'openmmlab':
+        from mmengine.runner import load_checkpoint
+        with pytest.raises(pickle.UnpicklingError):
+            load_checkpoint(Toy(), str(file))
+        assert not mark.exists()
