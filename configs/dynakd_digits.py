@@ -1,5 +1,5 @@
 # python tools/train.py configs/dynakd_digits.py     (its teachers first, or all of it: make demo)
-_base_ = ['_base_/datasets/digits.py', '_base_/students/resnet8_digits.py', '_base_/teachers/digits.py',
+_base_ = ['_base_/datasets/digits.py', '_base_/students/digits_resnet8.py', '_base_/teachers/digits.py',
           '_base_/methods/dynakd_kd.py', '_base_/runtime.py']
 model = dict(architecture={{_base_.student}}, teachers={{_base_.teachers}})
 optim_wrapper = dict(

@@ -1,6 +1,7 @@
 # python tools/train.py configs/teachers/resnet20_digits.py
-_base_ = ['../_base_/datasets/digits.py', '../_base_/students/resnet8_digits.py', '../_base_/schedules/teacher_digits.py',
-          '../_base_/runtime.py']
-model = dict(type='ImageClassifier', backbone=dict(type='mmdynakd.CifarResNet', depth=20),
-             neck=dict(type='GlobalAveragePooling'),
-             head=dict(type='LinearClsHead', num_classes=10, in_channels=64, topk=(1, )))
+_base_ = ['../_base_/datasets/digits.py', '../_base_/schedules/digits_20e.py', '../_base_/runtime.py']
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmdynakd.CifarResNet', depth=20),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=64, topk=(1, )))

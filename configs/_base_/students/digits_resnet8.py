@@ -1,3 +1,4 @@
+# resnet8 of the CIFAR family on the 10 digits.
 student = dict(
     type='ImageClassifier',
     backbone=dict(type='mmdynakd.CifarResNet', depth=8),
