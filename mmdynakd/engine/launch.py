@@ -35,7 +35,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def run(cfg: Config, action: Callable[[Runner], object]) -> None:
     """Builds the Runner and acts on it; the process group is closed at the end."""
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+    if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
         _use_gloo(cfg)
     try:
         action(RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg))

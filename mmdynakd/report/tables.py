@@ -2,9 +2,18 @@ def results_table(results: dict, metric: str) -> str:
     """Markdown table of ``results.json``: a row a lane, accuracy in per cent of the last epoch, Cat* marked."""
     teachers = results['teachers']
     lines = [f"| lane | val | test | θ ({', '.join(teachers)}) |", '|---|---|---|---|']
-    for row in sorted(results['lanes'], key=lambda row: (row['role'] != 'baseline')):
-        star = row['name'] == results['selected']
-        name = f"**{row['name']}** (Cat*)" if star else row['name']
+    for row in sorted(results['lanes'], key=lambda row: row['role'] != 'baseline'):
+        name = f"**{row['name']}** (Cat*)" if row['name'] == results['selected'] else row['name']
         theta = '–' if row['theta'] is None else ' '.join(f'{row["theta"][t]:.3f}' for t in teachers)
         lines.append(f"| {name} | {row['val'][metric]:.2f} | {row['test'][metric]:.2f} | {theta} |")
+    lines += ['', _footnote(results, metric)]
     return '\n'.join(lines) + '\n'
+
+
+def _footnote(results: dict, metric: str) -> str:
+    """How far a difference can be chance: the size of the test split and the standard error of one accuracy."""
+    size = results['test_size']
+    accuracy = next(row['test'][metric] for row in results['lanes'] if row['name'] == results['selected']) / 100
+    error = 100 * (accuracy * (1 - accuracy) / size)**0.5
+    return (f"{metric} of the last epoch ({results['epochs']} epochs, seed {results['seed']}), Cat* chosen on val; "
+            f'{size} test images: one is {100 / size:.2f} points, the standard error of Cat* is {error:.2f}.')

@@ -54,6 +54,7 @@ class ResultsHook(Hook):
         results = dict(
             selected=selected,
             selection=f'highest val {self.metric} of the last epoch among the candidates; test seen once, after it',
+            test_size=len(runner.test_loop.dataloader.dataset),
             **run_facts(runner, algorithm_of(runner)),
             lanes=[self._row(name, lane, val[name], runner.test_loop.lane_metrics[name])
                    for name, lane in _lanes(runner).items()])

@@ -48,6 +48,16 @@ class BilevelOptimWrapper(OptimWrapperDict):
         """Number of upper steps up to lower step ``iteration``, exclusive."""
         return max(0, -((self.warmup - iteration) // self.upper_interval))
 
+    def get_lr(self) -> dict[str, list[float]]:
+        """Learning rates to log: one ``lr`` for students that share it, one ``theta.lr`` likewise, else one a lane."""
+        rates = super().get_lr()
+        for key, entries in (('lr', self.lanes), ('theta.lr', [name + THETA for name in self.thetas])):
+            own = [rates[f'{name}.lr'] for name in entries]
+            if own and all(rate == own[0] for rate in own):
+                rates = {k: v for k, v in rates.items() if k[:-len('.lr')] not in entries}
+                rates[key] = own[0]
+        return rates
+
     def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
         for entry in self.lanes.values():
             entry.initialize_count_status(model, cur_iter, max_iters)
