@@ -3,7 +3,7 @@
 _base_ = 'dynakd_r56_cifar100.py'
 model = dict(teachers=dict(
     _delete_=True,
-    resnet50=dict(model=dict(cfg_path='mmpretrain::resnet/resnet50_8xb16_cifar100.py', pretrained=False), checkpoint=(
+    resnet50=dict(model=dict(cfg_path='mmpretrain::resnet/resnet50_8xb16_cifar100.py'), checkpoint=(
         'https://download.openmmlab.com/mmclassification/v0/resnet/resnet50_b16x8_cifar100_20210528-67b58a1b.pth')),
     resnet56={{_base_.teachers.resnet56}},
     resnet32={{_base_.teachers.resnet32}}))

@@ -51,7 +51,7 @@ class CIFAR100(_CIFAR100):
 
     Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. ``train`` is the 45,000
     training images left after ``val``, the last 50 of each class in file order; ``trainval`` is all 50,000,
-    ``test`` the 10,000 test images. A sample is ``img``, ``(32, 32, 3)`` uint8 RGB, and ``gt_label``, an int
+    ``test`` the 10,000 test images. A sample is ``img``, ``(32, 32, 3)`` uint8, and ``gt_label``, an int
     in 0..99. Only the file a split needs is read.
 
     Args:
@@ -60,18 +60,21 @@ class CIFAR100(_CIFAR100):
         download: Whether to download the official archive when the file is missing. A file that is there is
             never overwritten.
         verify: Whether to compare the official md5 sum; False is for the same images packed anew.
+        channel_order: ``'rgb'``, as the files have it, or ``'bgr'``, as MMPretrain reads image files.
         **kwargs: ``pipeline``, ``indices``, ``metainfo``, ``test_mode``, … of MMPretrain's ``BaseDataset``.
 
     Raises:
-        ValueError: If the split is unknown.
+        ValueError: If the split or the channel order is unknown.
         DatasetFileError: If the file is missing and cannot be downloaded, is damaged, or its md5 sum differs.
     """
 
     def __init__(self, data_root: str = '', split: str = 'train', download: bool = True,
-                 verify: bool = True, **kwargs) -> None:
+                 verify: bool = True, channel_order: str = 'rgb', **kwargs) -> None:
         if split not in SPLITS:
             raise ValueError(f'CIFAR100: split must be one of {SPLITS}, got {split!r}')
-        self.part = split
+        if channel_order not in ('rgb', 'bgr'):
+            raise ValueError(f"CIFAR100: channel_order must be 'rgb' or 'bgr', got {channel_order!r}")
+        self.part, self.channel_order = split, channel_order
         self.verify = verify
         # The parent knows two files, and warns about test_mode with 'train': val passes as its 'test'.
         super().__init__(data_root=osp.expanduser(data_root), download=download,
@@ -91,7 +94,10 @@ class CIFAR100(_CIFAR100):
             except ValueError as error:
                 raise DatasetFileError(self._message(f'{path}: {error}')) from error
             images, labels = images[chosen], labels[chosen]
-        images = np.ascontiguousarray(images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        images = images.reshape(-1, 3, 32, 32)
+        if self.channel_order == 'bgr':
+            images = images[:, ::-1]
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         return [{'img': image, 'gt_label': int(label)}
                 for image, label in zip(images, labels, strict=True)]
 

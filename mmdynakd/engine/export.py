@@ -7,11 +7,13 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmdynakd.models.classifier import classifier_config
+
 
 def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> str:
     """Writes ``student.pth`` (weights, no teacher) and ``student.py`` (config) to ``out_dir``.
 
-    Both are what MMPretrain's ``init_model`` / ``inference_model`` and ``tools/test.py`` take.
+    Both are what MMPretrain's ``init_model`` / ``ImageClassificationInferencer`` and ``tools/test.py`` take.
 
     Args:
         cfg: config of the DynaKD run, whose ``model.architecture`` is the student's.
@@ -22,17 +24,27 @@ def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> st
     Returns:
         Path of the checkpoint.
     """
-    model = copy.deepcopy(cfg.model.architecture)
+    model = classifier_config(cfg.model.architecture)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if 'data_preprocessor' not in model and preprocessor is not None:
-        model.data_preprocessor = copy.deepcopy(preprocessor)
-    kept = {key: cfg[key] for key in ('test_dataloader', 'test_evaluator') if cfg.get(key) is not None}
-    Config(dict(default_scope='mmpretrain', model=model, test_cfg=dict(), **kept)).dump(osp.join(out_dir, 'student.py'))
+        model['data_preprocessor'] = copy.deepcopy(preprocessor)
+    test = ('test_dataloader', 'test_evaluator')
+    kept = {key: copy.deepcopy(cfg[key]) for key in test if cfg.get(key) is not None}
+    _read_like_files(model, kept.get('test_dataloader'))
+    config = Config(dict(default_scope='mmpretrain', model=model, test_cfg=dict(), **kept))
+    config.dump(osp.join(out_dir, 'student.py'))
     path = osp.join(out_dir, 'student.pth')
     weights = {key: value.detach().cpu().clone() for key, value in student.state_dict().items()}
     torch.save(dict(meta=dict(dataset_meta=_plain(getattr(dataset, 'metainfo', {}))), state_dict=weights), path + '.tmp')
     os.replace(path + '.tmp', path)
     return path
+
+
+def _read_like_files(model: dict, loader: dict | None) -> None:
+    """CIFAR's files are RGB, but MMPretrain's inferencer reads image files as BGR: the student takes BGR from both."""
+    dataset, preprocessor = (loader or {}).get('dataset') or {}, model.get('data_preprocessor') or {}
+    if str(dataset.get('type')).endswith('mmdynakd.CIFAR100') and not preprocessor.get('to_rgb'):
+        dataset['channel_order'], preprocessor['to_rgb'] = 'bgr', True
 
 
 def _plain(meta: dict) -> dict:

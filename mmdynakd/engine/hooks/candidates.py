@@ -13,6 +13,7 @@ from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_json, write_theta
 
 from .evaluation import evaluation_config
+from .results import check_loops, check_metric
 
 STATE = 'dynakd_search'
 SAME = 0.01  # total variation under which two candidates are one
@@ -68,6 +69,9 @@ class CandidateEvaluationHook(Hook):
             raise ValueError('CandidateEvaluationHook observes a search, but no lane learns θ '
                              '(model.distribution.probs is fixed)')
         teachers = algorithm.ensemble.names
+        if 'model' not in runner.cfg:
+            raise ValueError('the evaluation is built from the config: make the search by Runner.from_cfg(cfg)')
+        check_loops(runner)
         for name, probs in self.fixed_candidates.items():
             try:
                 as_simplex(probs, len(teachers))
@@ -78,8 +82,12 @@ class CandidateEvaluationHook(Hook):
         repeated = sorted(set(self.baselines) & set(self.fixed_candidates))
         if repeated:
             raise ValueError(f'baselines and fixed_candidates share the names {repeated}')
+        algorithm.check_lanes(self.baselines)
         if not self.history:
             self._observe(runner, 0)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        check_metric(self.metric, metrics)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         done = runner.iter + 1
@@ -123,7 +131,7 @@ class CandidateEvaluationHook(Hook):
                 runner.message_hub.update_scalar(f'train/{name}/theta/{teacher}', value)
         if len({point['step'] for point in self.history}) > MAX_POINTS:
             self.interval *= 2
-            self.history = [point for point in self.history if point['step'] % self.interval == 0]
+            self.history = [p for p in self.history if p['step'] % self.interval == 0 or p['step'] == step]
 
     def _snapshot(self, runner: Runner, step: int) -> None:
         lanes = algorithm_of(runner).searched

@@ -38,10 +38,10 @@ class ResultsHook(Hook):
         unknown = sorted(set(self.candidates or []) - set(_lanes(runner)))
         if unknown:
             raise ValueError(f'ResultsHook.candidates names no lanes: {unknown}; lanes: {list(_lanes(runner))}')
-        for loop in (runner.val_loop, runner.test_loop):
-            if not hasattr(loop, 'evaluators'):
-                raise ValueError("DynaKD's lanes are scored by val_cfg=dict(type='mmdynakd.LaneValLoop') and "
-                                 "test_cfg=dict(type='mmdynakd.LaneTestLoop')")
+        check_loops(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        check_metric(self.metric, metrics)
 
     def after_train(self, runner: Runner) -> None:
         runner.val_loop.run()
@@ -66,12 +66,7 @@ class ResultsHook(Hook):
                       f"student: {osp.join(out_dir, 'student.pth')} (config student.py)", 'current')
 
     def _select(self, runner: Runner, val: dict[str, dict[str, float]]) -> str:
-        names = self._candidates(runner)
-        missing = [name for name in names if self.metric not in val[name]]
-        if not names or missing:
-            raise ValueError(f'no candidate has the metric {self.metric!r}; validation gives '
-                             f'{sorted(next(iter(val.values())))}')
-        return max(names, key=lambda name: val[name][self.metric])  # the first of equals
+        return max(self._candidates(runner), key=lambda name: val[name][self.metric])  # the first of equals
 
     def _candidates(self, runner: Runner) -> list[str]:
         if self.candidates is not None:
@@ -85,6 +80,25 @@ class ResultsHook(Hook):
         return dict(name=name, role='baseline' if selection is None else role, theta=theta,
                     weight_by_probability=None if selection is None else selection.weight_by_probability,
                     val=_floats(val), test=_floats(test))
+
+
+def check_loops(runner: Runner) -> None:
+    """Builds the validation and test loops, so that what is wrong with them shows before the training.
+
+    Raises:
+        ValueError: if they do not score lanes.
+    """
+    for loop in (runner.val_loop, runner.test_loop):
+        if not hasattr(loop, 'evaluators'):
+            raise ValueError("DynaKD's lanes are scored by val_cfg=dict(type='mmdynakd.LaneValLoop') and "
+                             "test_cfg=dict(type='mmdynakd.LaneTestLoop'), with their data loaders and evaluators")
+
+
+def check_metric(metric: str, metrics: dict) -> None:
+    """Raises ValueError if a lane was not scored by ``metric``."""
+    found = sorted({key.split('/', 1)[1] for key in metrics})
+    if metric not in found:
+        raise ValueError(f'metric={metric!r} chooses among the candidates, but val_evaluator gives {found}')
 
 
 def _lanes(runner: Runner) -> nn.ModuleDict:

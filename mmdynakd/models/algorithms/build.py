@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from mmdynakd.models.classifier import classifier_config
 from mmdynakd.models.distillers import CategoricalDistiller
 from mmdynakd.models.selections import CategoricalDistribution
 from mmdynakd.registry import MODELS
@@ -19,7 +20,7 @@ def with_preprocessor(architecture: Mapping | nn.Module,
     """The student's config with its preprocessor, and that preprocessor's config (None for a built student)."""
     if not isinstance(architecture, Mapping):
         return architecture, None
-    architecture = copy.deepcopy(dict(architecture))
+    architecture = classifier_config(architecture)
     own = architecture.get('data_preprocessor')
     if own is None and data_preprocessor:
         own = {k: v for k, v in copy.deepcopy(dict(data_preprocessor)).items() if k not in BATCH_KEYS}

@@ -62,6 +62,7 @@ class DynaKD(BaseAlgorithm):
         defaults = dict(distribution=distribution or {}, distiller=distiller, relaxation=relaxation,
                         student_loss_weight=student_loss_weight)
         self.lanes = build_lanes(student, ensemble.names, lanes or dict(search={}), defaults)
+        self._lane_defaults = defaults
         for lane in self.lanes.values():
             lane.prepare(ensemble)
         self.draw_seed = draw_seed
@@ -79,6 +80,11 @@ class DynaKD(BaseAlgorithm):
     def searched(self) -> dict[str, nn.Module]:
         """The lanes whose θ is learned."""
         return {name: lane for name, lane in self.lanes.items() if lane.learns_theta}
+
+    def check_lanes(self, lanes: Mapping[str, Mapping]) -> None:
+        """Raises what building ``lanes`` instead of this algorithm's own would raise."""
+        if lanes:
+            build_lanes(copy.deepcopy(self.architecture), self.ensemble.names, lanes, self._lane_defaults)
 
     def init_weights(self) -> None:
         same_start(self.lanes.values(), lambda lane: [m.init_weights() for m in lane.children()

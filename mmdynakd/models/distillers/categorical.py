@@ -50,11 +50,12 @@ class CategoricalDistiller(BaseDistiller):
             _check_theta_gradient(configs, relaxation)
         self._recorder_configs = {name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()}
         self.distillers = nn.ModuleDict({name: _build(cfg) for name, cfg in configs.items()})
+        self._shared = _is_one(distiller)  # not by the key: a teacher may be called so
 
     def _by_teacher(self, distiller: Mapping) -> dict[str, dict]:
         if not isinstance(distiller, Mapping) or not distiller:
             raise ValueError(f'distiller must be a MMRazor distiller config, got {distiller!r}')
-        if 'type' in distiller or 'distill_losses' in distiller:
+        if _is_one(distiller):
             return {SHARED: dict(distiller)}
         unknown = sorted(set(distiller) - set(self.teachers))
         missing = [t for t in self.teachers if t not in distiller]
@@ -67,7 +68,7 @@ class CategoricalDistiller(BaseDistiller):
 
     def of(self, teacher: str) -> nn.Module:
         """The MMRazor distiller that compares the student with ``teacher``."""
-        return self.distillers[SHARED if SHARED in self.distillers else teacher]
+        return self.distillers[SHARED if self._shared else teacher]
 
     def prepare_from_student(self, model: nn.Module) -> None:
         for distiller in self.distillers.values():
@@ -80,7 +81,7 @@ class CategoricalDistiller(BaseDistiller):
     def prepare_from_teacher(self, ensemble: TeacherEnsemble) -> None:
         """Asks the ensemble for the recorders that each teacher's distiller reads."""
         for name, distiller in self.distillers.items():
-            teachers = self.teachers if name == SHARED else [name]
+            teachers = self.teachers if self._shared else [name]
             distiller.teacher_recorders = TeacherView({
                 recorder: {teacher: ensemble.record(teacher, cfg) for teacher in teachers}
                 for recorder, cfg in self._recorder_configs[name].items()
@@ -116,6 +117,10 @@ class CategoricalDistiller(BaseDistiller):
             for key, value in self._compare(records, {teacher: 1.0}).items():
                 total[key] = total.get(key, 0) + weight * value
         return total
+
+
+def _is_one(distiller: Mapping) -> bool:
+    return 'type' in distiller or 'distill_losses' in distiller
 
 
 def _build(cfg: Mapping) -> nn.Module:

@@ -85,7 +85,7 @@ class CategoricalDistribution(nn.Module):
         return Choice({self.teachers[index]: 1.0}, self._scale(probs, index))
 
     def _scale(self, probs: list[float], index: int) -> float:
-        if self.weight_by_probability is False:
+        if not self.weight_by_probability:
             return 1.0
         scale = probs[index]
         return scale / sum(p * p for p in probs) if self.weight_by_probability == 'normalized' else scale

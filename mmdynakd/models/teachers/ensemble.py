@@ -8,6 +8,7 @@ from mmengine.registry import DefaultScope
 from mmrazor.models.task_modules import RecorderManager
 from torch import nn
 
+from mmdynakd.models.classifier import classifier_config
 from mmdynakd.registry import MODELS
 
 from .loading import load_checkpoint_into
@@ -117,8 +118,8 @@ def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None)
         raise ValueError(f"teachers.{name} must be dict(model=…, checkpoint=…, config=…), got {entry!r}")
     model = entry['model']
     if isinstance(model, Mapping):
-        model = copy.deepcopy(dict(model))
-        if default_preprocessor and 'data_preprocessor' not in model and 'cfg_path' not in model:
+        model = classifier_config(model)
+        if default_preprocessor and 'data_preprocessor' not in model:
             print_log(f"teacher '{name}' has no data_preprocessor: it uses the student's", 'current')
             model['data_preprocessor'] = copy.deepcopy(default_preprocessor)
         model = MODELS.build(model)
