@@ -7,16 +7,13 @@ What is in the work dir already is not trained again; delete the folder to start
 import argparse
 import os
 import os.path as osp
-import sys
 import time
 
+from mmengine.config import Config
+
+from mmdynakd.engine.launch import run
+
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
-sys.path.insert(0, ROOT)
-import mmdynakd  # noqa: E402,F401  (makes MMRazor importable before anything imports it)
-from mmengine.config import Config  # noqa: E402
-
-from mmdynakd.engine.launch import run  # noqa: E402
-
 TEACHERS = ('resnet20', 'resnet14', 'resnet8')
 
 

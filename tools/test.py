@@ -4,12 +4,8 @@
 """
 import argparse
 import json
-import os.path as osp
-import sys
 
-sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
-import mmdynakd  # noqa: E402,F401  (makes MMRazor importable before anything imports it)
-from mmdynakd.engine.launch import add_common_arguments, load_config, run  # noqa: E402
+from mmdynakd.engine.launch import add_common_arguments, load_config, run
 
 
 def main() -> None:

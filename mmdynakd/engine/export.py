@@ -35,7 +35,8 @@ def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> st
     config.dump(osp.join(out_dir, 'student.py'))
     path = osp.join(out_dir, 'student.pth')
     weights = {key: value.detach().cpu().clone() for key, value in student.state_dict().items()}
-    torch.save(dict(meta=dict(dataset_meta=_plain(getattr(dataset, 'metainfo', {}))), state_dict=weights), path + '.tmp')
+    meta = dict(dataset_meta=_plain(getattr(dataset, 'metainfo', {})))
+    torch.save(dict(meta=meta, state_dict=weights), path + '.tmp')
     os.replace(path + '.tmp', path)
     return path
 

@@ -17,7 +17,7 @@ def uniform(seed: int, step: int) -> float:
 
 
 def invert_cdf(probs: Sequence[float], u: float) -> int:
-    """Index drawn from Cat(``probs``) by the inverse CDF at ``u`` in [0, 1); an index of probability 0 is never drawn."""
+    """Index drawn from Cat(``probs``) by the inverse CDF at ``u`` in [0, 1); never one of probability 0."""
     probs = np.asarray(probs, dtype=np.float64)
     cdf = np.cumsum(probs)
     index = int(np.searchsorted(cdf, u * cdf[-1], side='right'))

@@ -1,7 +1,7 @@
 """What a person sees: files, tables and figures."""
 from .facts import run_facts
-from .files import write_json, write_text
 from .figures import plot_theta
+from .files import write_json, write_text
 from .tables import results_table
 from .theta import write_theta
 

@@ -10,4 +10,5 @@ def _teacher(name, depth, width_factor=1):
         config=f'configs/teachers/{name}_cifar100.py')
 
 
-teachers = dict(resnet8x4=_teacher('resnet8x4', 8, 4), resnet32=_teacher('resnet32', 32), resnet14=_teacher('resnet14', 14))
+teachers = dict(
+    resnet8x4=_teacher('resnet8x4', 8, 4), resnet32=_teacher('resnet32', 32), resnet14=_teacher('resnet14', 14))
