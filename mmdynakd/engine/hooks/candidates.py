@@ -79,10 +79,14 @@ class CandidateEvaluationHook(Hook):
                 raise ValueError(f'fixed_candidates.{name}: {error}') from error
         if self.single_teachers:
             self.baselines.update({f'only_{t}': dict(distribution=dict(probs=t)) for t in teachers})
-        repeated = sorted(set(self.baselines) & set(self.fixed_candidates))
+        labels = [_label(algorithm.searched, lane, k + 1) for lane in algorithm.searched
+                  for k in range(self.num_candidates)]
+        names = [*labels, *self.fixed_candidates, *self.baselines]
+        repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f'baselines and fixed_candidates share the names {repeated}')
-        algorithm.check_lanes(self.baselines)
+            raise ValueError(f'snapshots, fixed_candidates and baselines share the names {repeated}')
+        fixed = {name: dict(distribution=dict(probs=probs)) for name, probs in self.fixed_candidates.items()}
+        algorithm.check_lanes({**fixed, **self.baselines})
         if not self.history:
             self._observe(runner, 0)
 
@@ -137,8 +141,7 @@ class CandidateEvaluationHook(Hook):
         lanes = algorithm_of(runner).searched
         for name, lane in lanes.items():
             number = 1 + sum(snapshot['lane'] == name for snapshot in self.snapshots)
-            label = f'cat{number}' if len(lanes) == 1 else f'{name}_cat{number}'
-            self.snapshots.append(dict(name=label, lane=name, step=step, theta=_theta(lane),
+            self.snapshots.append(dict(name=_label(lanes, name, number), lane=name, step=step, theta=_theta(lane),
                                        entropy=entropy(lane.selection.probs()), upper_loss=_upper_loss(runner, name)))
 
     def _fixed(self, runner: Runner) -> list[dict]:
@@ -158,6 +161,10 @@ def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:
         else:
             merged.append({**candidate, 'same_as': twin['name']})
     return kept, merged
+
+
+def _label(lanes: Mapping, name: str, number: int) -> str:
+    return f'cat{number}' if len(lanes) == 1 else f'{name}_cat{number}'
 
 
 def _theta(lane: nn.Module) -> dict[str, float]:

@@ -86,12 +86,14 @@ def check_loops(runner: Runner) -> None:
     """Builds the validation and test loops, so that what is wrong with them shows before the training.
 
     Raises:
-        ValueError: if they do not score lanes.
+        ValueError: if they do not score lanes, or have no images.
     """
     for loop in (runner.val_loop, runner.test_loop):
         if not hasattr(loop, 'evaluators'):
             raise ValueError("DynaKD's lanes are scored by val_cfg=dict(type='mmdynakd.LaneValLoop') and "
                              "test_cfg=dict(type='mmdynakd.LaneTestLoop'), with their data loaders and evaluators")
+        if not len(loop.dataloader):
+            raise ValueError(f'the {loop.mode} split is empty: check {loop.mode}_dataloader.dataset')
 
 
 def check_metric(metric: str, metrics: dict) -> None:

@@ -28,7 +28,10 @@ class UpperSteps:
         if dataloader is None:
             raise ValueError('θ is searched on a validation split: set train_cfg.upper_dataloader')
         if isinstance(dataloader, Mapping):
-            dataloader = runner.build_dataloader(copy.deepcopy(dict(dataloader)), seed=runner.seed)
+            try:
+                dataloader = runner.build_dataloader(copy.deepcopy(dict(dataloader)), seed=runner.seed)
+            except ValueError as error:  # MMEngine's data sets cannot serialize nothing
+                raise ValueError(f'train_cfg.upper_dataloader cannot be built; is its dataset empty? ({error})') from error
         if not len(dataloader):
             raise ValueError('the validation split is empty (or smaller than a batch with drop_last): '
                              'check train_cfg.upper_dataloader.dataset')

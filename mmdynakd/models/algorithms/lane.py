@@ -51,10 +51,11 @@ class Lane(nn.Module):
         """
         with self._recording():
             own = self.student(inputs, data_samples, mode='loss')
-        losses = {key: self.student_loss_weight * value for key, value in own.items()} \
-            if self.student_loss_weight else {}
+        weight = self.student_loss_weight  # the prefix, as MMRazor's, keeps the name 'loss' for the total
+        losses = {f'student.{key}': weight * value if 'loss' in key else value for key, value in own.items()} \
+            if weight else {}
         if choice.weights:
-            losses.update(_distinct(losses, self.distiller.compute_distill_losses(records, choice)))
+            losses.update(_distinct(self.distiller.compute_distill_losses(records, choice)))
         return losses
 
     def upper_loss(self, inputs: torch.Tensor, data_samples: list, records: Records) -> torch.Tensor:
@@ -83,8 +84,7 @@ class Lane(nn.Module):
         return self.distiller.recording() if self.distiller is not None else contextlib.nullcontext()
 
 
-def _distinct(own: Losses, distill: Losses) -> Losses:
-    repeated = sorted(set(own) & set(distill))
-    if repeated:
-        raise ValueError(f'distill_losses {repeated} bear the name of a loss of the student; rename them')
+def _distinct(distill: Losses) -> Losses:
+    if 'loss' in distill:
+        raise ValueError("distill_losses ['loss'] bears the name of the total loss; rename it")
     return distill
