@@ -53,6 +53,7 @@ def test_loaded_teachers_are_as_accurate_as_published(shared, cifar100_root, che
         assert abs(accuracy - told) < 3 * error
 
 
+@pytest.mark.slow
 def test_both_stages_by_the_command_line(tmp_path, cifar100_root, checkpoints):
     upper = 'train_cfg.upper_dataloader'
     limits = {'train_dataloader': 256, upper: 128, 'val_dataloader': 128, 'test_dataloader': 128}

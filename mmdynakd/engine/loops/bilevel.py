@@ -31,7 +31,8 @@ class UpperSteps:
             try:
                 dataloader = runner.build_dataloader(copy.deepcopy(dict(dataloader)), seed=runner.seed)
             except ValueError as error:  # MMEngine's data sets cannot serialize nothing
-                raise ValueError(f'train_cfg.upper_dataloader cannot be built; is its dataset empty? ({error})') from error
+                raise ValueError('train_cfg.upper_dataloader cannot be built; is its dataset empty? '
+                                 f'({error})') from error
         if not len(dataloader):
             raise ValueError('the validation split is empty (or smaller than a batch with drop_last): '
                              'check train_cfg.upper_dataloader.dataset')
