@@ -11,7 +11,7 @@ import time
 
 from mmengine.config import Config
 
-from mmdynakd.engine.launch import run
+from mmdynakd.engine.launch import keep_teacher_order, run
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 TEACHERS = ('resnet20', 'resnet14', 'resnet8')
@@ -42,6 +42,7 @@ def distill(checkpoints: dict[str, str], folder: str) -> None:
     cfg = load('dynakd_digits.py', folder)
     for name, checkpoint in checkpoints.items():
         cfg.model.teachers[name].checkpoint = checkpoint
+    keep_teacher_order(cfg)
     cfg.resume = osp.exists(osp.join(folder, 'last_checkpoint'))
     run(cfg, lambda runner: runner.train())
 

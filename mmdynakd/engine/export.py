@@ -8,12 +8,15 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdynakd.models.classifier import classifier_config
+from mmdynakd.report import write_json
 
 
 def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> str:
-    """Writes ``student.pth`` (weights, no teacher) and ``student.py`` (config) to ``out_dir``.
+    """Writes ``student.pth`` (weights, no teacher), ``student.py`` (config) and ``student.yml`` (index) to a folder.
 
-    Both are what MMPretrain's ``init_model`` / ``ImageClassificationInferencer`` and ``tools/test.py`` take.
+    MMPretrain's ``init_model`` and ``ImageClassificationInferencer`` take the first two, as ``tools/test.py`` does.
+    Its ``inference_model`` knows indexed models alone: ``ModelHub.register_model_index`` takes the third, and the
+    student's name there is that of the folder.
 
     Args:
         cfg: config of the DynaKD run, whose ``model.architecture`` is the student's.
@@ -38,7 +41,16 @@ def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> st
     meta = dict(dataset_meta=_plain(getattr(dataset, 'metainfo', {})))
     torch.save(dict(meta=meta, state_dict=weights), path + '.tmp')
     os.replace(path + '.tmp', path)
+    write_json(out_dir, 'student.yml', _model_index(path, dataset))
     return path
+
+
+def _model_index(path: str, dataset) -> dict:
+    """MMPretrain's model index of one model (JSON is YAML)."""
+    path = osp.abspath(path)
+    result = dict(Task='Image Classification', Dataset=type(dataset).__name__, Metrics={})
+    name = osp.basename(osp.dirname(path))
+    return dict(Models=[dict(Name=name, Config='student.py', Weights=path, Results=[result])])
 
 
 def _read_like_files(model: dict, loader: dict | None) -> None:

@@ -29,8 +29,15 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
+    keep_teacher_order(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg
+
+
+def keep_teacher_order(cfg: Config) -> None:
+    """Writes the order of the teachers into the config: MMEngine sorts keys when it dumps one to the work dir."""
+    if 'teachers' in cfg.get('model', {}):
+        cfg.model.setdefault('teacher_order', list(cfg.model.teachers))
 
 
 def run(cfg: Config, action: Callable[[Runner], object]) -> None:

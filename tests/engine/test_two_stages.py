@@ -13,7 +13,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmpretrain.apis import ImageClassificationInferencer, init_model
+from mmpretrain.apis import ImageClassificationInferencer, inference_model, init_model
+from mmpretrain.apis.model import ModelHub
 from PIL import Image
 from runs import CHECKOUT, TEACHERS, read, run, same, search_config, weights
 
@@ -178,6 +179,9 @@ def test_the_export_is_the_student_alone(search, tmp_path):
     found, = ImageClassificationInferencer(files[0], files[1], device='cpu')(str(tmp_path / 'digit.png'))
     assert found['pred_scores'] == pytest.approx(expected[3].softmax(0).numpy(), abs=1e-6)
     assert found['pred_class'] == str(expected[3].argmax().item())
+    ModelHub.register_model_index(str(search.work / 'student.yml'))
+    named = inference_model(search.work.name, str(tmp_path / 'digit.png'), device='cpu')
+    assert named['pred_scores'] == pytest.approx(found['pred_scores'])
 
 
 @pytest.mark.parametrize('lane', ['cat2', 'ce', 'only_weak'])

@@ -72,6 +72,9 @@ class CandidateEvaluationHook(Hook):
         if 'model' not in runner.cfg:
             raise ValueError('the evaluation is built from the config: make the search by Runner.from_cfg(cfg)')
         check_loops(runner)
+        if len(self._snapshot_steps(runner.max_iters)) < self.num_candidates:
+            raise ValueError(f'num_candidates={self.num_candidates} snapshots need as many iterations after begin, '
+                             f'the search has {runner.max_iters}')
         for name, probs in self.fixed_candidates.items():
             try:
                 as_simplex(probs, len(teachers))

@@ -19,7 +19,7 @@ class ResultsHook(Hook):
     """Ends an evaluation: the last epoch's students are scored on val, the best candidate is chosen and exported,
     then every lane is tested, once.
 
-    Writes ``results.json``, ``results.md``, ``student.pth`` and ``student.py`` (see :func:`export_student`).
+    Writes ``results.json``, ``results.md`` and the student (see :func:`export_student`).
 
     Args:
         candidates: lanes among which to choose; by default every lane that has a distribution.

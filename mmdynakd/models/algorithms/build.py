@@ -1,6 +1,6 @@
 """From constructor arguments to lanes and preprocessors."""
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -13,6 +13,15 @@ from .lane import Lane
 from .randomness import same_start
 
 BATCH_KEYS = ('batch_augments', )
+
+
+def in_order(teachers: Mapping[str, Mapping], order: Sequence[str] | None) -> Mapping[str, Mapping]:
+    """The teachers in ``order``; raises ValueError if it does not name each of them once."""
+    if order is None:
+        return teachers
+    if sorted(order) != sorted(teachers):
+        raise ValueError(f'teacher_order must name each of the teachers {list(teachers)} once, got {list(order)}')
+    return {name: teachers[name] for name in order}
 
 
 def with_preprocessor(architecture: Mapping | nn.Module,

@@ -1,6 +1,6 @@
 """The multi-teacher algorithm: lanes of students over one ensemble of teachers."""
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -12,7 +12,7 @@ from mmdynakd.models.teachers import TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.registry import MODELS
 
-from .build import build_lanes, raw_preprocessor, with_preprocessor
+from .build import build_lanes, in_order, raw_preprocessor, with_preprocessor
 from .randomness import common_random_numbers, same_start
 
 Losses = dict[str, torch.Tensor]
@@ -34,6 +34,8 @@ class DynaKD(BaseAlgorithm):
         relaxation: ``'outputs'`` or ``'losses'``, see :class:`CategoricalDistiller`.
         student_loss_weight: factor on the students' own label loss.
         draw_seed: seed of the draws; None takes the run's seed.
+        teacher_order: the teachers' names in their order, where that of the mapping may be lost: MMEngine sorts the
+            keys of a config that it dumps, so ``tools/train.py`` writes the order here.
         data_preprocessor: the student's preprocessor, unless ``architecture`` has its own; its ``batch_augments``
             apply to the raw batch that students and teachers share.
 
@@ -50,10 +52,11 @@ class DynaKD(BaseAlgorithm):
                  relaxation: str = 'outputs',
                  student_loss_weight: float = 0.0,
                  draw_seed: int | None = None,
+                 teacher_order: Sequence[str] | None = None,
                  data_preprocessor: Mapping | None = None,
                  init_cfg: dict | None = None) -> None:
         architecture, own = with_preprocessor(architecture, data_preprocessor)
-        ensemble = TeacherEnsemble(teachers, own)
+        ensemble = TeacherEnsemble(in_order(teachers, teacher_order), own)
         super().__init__(architecture, raw_preprocessor(data_preprocessor, own, architecture), init_cfg)
         student = self.architecture
         del self.architecture  # it lives in the lanes
