@@ -55,8 +55,7 @@ def load(name: str, folder: str) -> Config:
 
 
 def report(folder: str, seconds: float) -> None:
-    with open(osp.join(folder, 'results.md'), encoding='utf-8') as file:
-        print(f'\n{file.read()}\nDone in {seconds:.0f} s. Everything is in {folder}:')
+    print(f'\nDone in {seconds:.0f} s. Everything is in {folder}:')
     for name, what in (('results.json', 'every lane: val, test, θ, seed, versions'),
                        ('candidates.json', 'the distributions that the search found'),
                        ('theta.png', 'θ over the search (numbers: theta.csv)'),

@@ -4,7 +4,7 @@ def _teacher(depth):
         model=dict(type='ImageClassifier', backbone=dict(type='mmdynakd.CifarResNet', depth=depth),
                    neck=dict(type='GlobalAveragePooling'),
                    head=dict(type='LinearClsHead', num_classes=10, in_channels=64)),
-        checkpoint=f'work_dirs/resnet{depth}_digits/epoch_20.pth',
+        checkpoint=f'work_dirs/resnet{depth}_digits/epoch_10.pth',
         config=f'configs/teachers/resnet{depth}_digits.py')
 
 
