@@ -172,7 +172,10 @@ def _history_statistic(owner, name: str):
     """
     import torch
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    if owner is OneCycleParamScheduler and name in ('_annealing_cos', '_annealing_linear'):
         return getattr(owner, name)
     if getattr in torch.serialization.get_safe_globals():  # the user trusts the true one
         return getattr(owner, name)
@@ -183,7 +186,9 @@ def _runner_globals() -> dict:
     """Pickled name -> object, for what the message hub of a MMEngine checkpoint holds beyond plain tensors."""
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     table = {'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+             'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': OneCycleParamScheduler,
              'builtins.getattr': _history_statistic, 'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype,
              # in torch's own list since 2.6
              '_codecs.encode': codecs.encode, 'collections.Counter': collections.Counter}

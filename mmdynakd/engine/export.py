@@ -56,7 +56,8 @@ def _model_index(path: str, dataset) -> dict:
 def _read_like_files(model: dict, loader: dict | None) -> None:
     """CIFAR's files are RGB, but MMPretrain's inferencer reads image files as BGR: the student takes BGR from both."""
     dataset, preprocessor = (loader or {}).get('dataset') or {}, model.get('data_preprocessor') or {}
-    if str(dataset.get('type')).endswith('mmdynakd.CIFAR100') and not preprocessor.get('to_rgb'):
+    if str(dataset.get('type')).endswith('mmdynakd.CIFAR100') \
+            and dataset.get('channel_order', 'rgb') == 'rgb' and not preprocessor.get('to_rgb'):
         dataset['channel_order'], preprocessor['to_rgb'] = 'bgr', True
 
 

@@ -54,5 +54,7 @@ def run(cfg: Config, action: Callable[[Runner], object]) -> None:
 def _use_gloo(cfg: Config) -> None:
     """MMEngine's launcher asks for a GPU: without one the group must exist before the Runner, and DDP know none."""
     dist.init_process_group('gloo', timeout=datetime.timedelta(minutes=10))
-    wrapper = cfg.get('model_wrapper_cfg') or dict(type='MMDistributedDataParallel')
+    wrapper = cfg.get('model_wrapper_cfg') or dict(  # MMEngine's own defaults
+        type='MMDistributedDataParallel', broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False))
     cfg.model_wrapper_cfg = dict(**{k: v for k, v in wrapper.items() if k != 'device_ids'}, device_ids=None)

@@ -37,6 +37,7 @@ def mix(records: Sequence[Any], weights: Sequence[Weight]) -> Any:
 
 
 def _broadcast(weight: Weight, record: torch.Tensor) -> Weight:
-    if isinstance(weight, torch.Tensor) and weight.dim() == 1:
+    """A tensor weight with the record's number of dimensions: so a half-precision record is mixed in θ's precision."""
+    if isinstance(weight, torch.Tensor) and record.dim():
         return weight.view(-1, *[1] * (record.dim() - 1))
     return weight

@@ -2,6 +2,7 @@
 import copy
 from collections.abc import Mapping
 
+from mmengine.config import Config
 from mmengine.hub import get_config
 
 
@@ -24,4 +25,6 @@ def classifier_config(cfg: Mapping) -> dict:
     model = whole.model.to_dict()
     if 'data_preprocessor' in whole:
         model.setdefault('data_preprocessor', whole.data_preprocessor.to_dict())
-    return {**model, **cfg}
+    merged = Config(dict(model=model))
+    merged.merge_from_dict(dict(model=cfg))
+    return merged.model.to_dict()

@@ -1,16 +1,20 @@
 """What one needs to repeat a run."""
 import hashlib
+import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from torch import nn
 
 from mmdynakd.version import __version__
 
-PACKAGES = ('torch', 'torchvision', 'mmengine', 'onedl-mmengine', 'mmpretrain', 'onedl-mmpretrain', 'mmrazor', 'numpy')
+PACKAGES = ('torch', 'torchvision', 'numpy', 'mmrazor', 'mmengine', 'mmcv-lite', 'mmcv', 'mmpretrain',
+            'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain')
+OF_A_RUN = {'work_dir', 'experiment_name', 'resume', 'load_from', 'launcher', 'log_level'}
 
 
 def run_facts(runner: Runner, model: nn.Module) -> dict:
@@ -24,8 +28,16 @@ def run_facts(runner: Runner, model: nn.Module) -> dict:
         processes=get_world_size(),
         device=_device(),
         config=runner.cfg.filename,
-        config_sha256=hashlib.sha256(runner.cfg.pretty_text.encode()).hexdigest(),
+        config_sha256=config_hash(runner.cfg),
         versions=dict(mmdynakd=__version__, python=platform.python_version(), **_versions()))
+
+
+def config_hash(cfg: Config) -> str:
+    """SHA-256 of a config without what differs from run to run of the same work (names, folders, resuming)."""
+    kept = {key: value for key, value in cfg.to_dict().items() if key not in OF_A_RUN}
+    for hook in kept.get('custom_hooks') or []:
+        hook.pop('out_dir', None)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _device() -> str:

@@ -61,7 +61,8 @@ def test_both_stages_by_the_command_line(tmp_path, cifar100_root, checkpoints):
                dict(data_root=cifar100_root, verify=False, download=False, indices=count).items()]
     options += [f'model.teachers.{name}.checkpoint={path}' for name, path in checkpoints.items()]
     options += ['train_cfg.max_epochs=1', 'custom_hooks.0.num_candidates=1', 'custom_hooks.0.baselines=None',
-                'custom_hooks.0.single_teachers=False', 'optim_wrapper.upper_interval=1']
+                'custom_hooks.0.single_teachers=False',
+                'custom_hooks.0.evaluation.train_cfg.max_epochs=1', 'optim_wrapper.upper_interval=1']
     command = [sys.executable, str(CHECKOUT / 'tools' / 'train.py'), str(CONFIG),
                '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options]
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get('PYTHONPATH')]))

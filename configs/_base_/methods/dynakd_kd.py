@@ -9,6 +9,4 @@ distiller = dict(
 model = dict(type='mmdynakd.DynaKD', distiller=distiller, student_loss_weight=0.1)
 val_cfg = dict(type='mmdynakd.LaneValLoop')
 test_cfg = dict(type='mmdynakd.LaneTestLoop')
-# Read from the config by MMEngine; a process without a GPU leaves device_ids to be None.
-model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
 baselines = dict(ce=dict(distribution=None), uniform=dict(distribution=dict(probs='uniform')))

@@ -1,4 +1,5 @@
 """Observes θ during the search, collects M candidates, starts their evaluation."""
+import math
 from collections.abc import Mapping, Sequence
 
 from mmengine.dist import is_main_process
@@ -12,7 +13,7 @@ from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_json, write_theta
 
-from .evaluation import evaluation_config
+from .evaluation import evaluation_config, is_same_plan, write_plan
 from .results import check_loops, check_metric
 
 STATE = 'dynakd_search'
@@ -59,6 +60,7 @@ class CandidateEvaluationHook(Hook):
         self.fixed_candidates = dict(fixed_candidates or {})
         self.baselines, self.single_teachers = dict(baselines or {}), single_teachers
         self.evaluation, self.metric = dict(evaluation or {}), metric
+        self._searching = False
         self.history: list[dict] = []
         self.snapshots: list[dict] = []
 
@@ -90,6 +92,7 @@ class CandidateEvaluationHook(Hook):
             raise ValueError(f'snapshots, fixed_candidates and baselines share the names {repeated}')
         fixed = {name: dict(distribution=dict(probs=probs)) for name, probs in self.fixed_candidates.items()}
         algorithm.check_lanes({**fixed, **self.baselines})
+        self._searching = True
         if not self.history:
             self._observe(runner, 0)
 
@@ -108,10 +111,14 @@ class CandidateEvaluationHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint.get(STATE)
-        if state is not None:
+        if state is not None and runner._resume:  # load_from takes the weights of another search, not its course
             self.history, self.snapshots, self.interval = state['history'], state['snapshots'], state['interval']
 
     def after_run(self, runner: Runner) -> None:
+        if not self._searching:  # MMEngine calls it after a test or a validation, too
+            return
+        if not self.snapshots:  # stopped early
+            self._snapshot(runner, runner.iter)
         candidates, merged = merge_candidates(self.snapshots + self._fixed(runner))
         for candidate in merged:
             print_log(f"candidate {candidate['name']} equals {candidate['same_as']} (total variation < {SAME}): "
@@ -122,6 +129,8 @@ class CandidateEvaluationHook(Hook):
                        dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged))
             write_theta(runner.work_dir, self.history, self.snapshots)
         cfg = evaluation_config(runner, candidates, self.baselines, self.evaluation, self.metric)
+        cfg.resume = bool(runner.cfg.get('resume')) and is_same_plan(cfg)
+        write_plan(cfg)
         print_log(f'search done; evaluating {list(cfg.model.lanes)} side by side in {cfg.work_dir}', 'current')
         Runner.from_cfg(cfg).train()
 
@@ -133,6 +142,7 @@ class CandidateEvaluationHook(Hook):
     def _observe(self, runner: Runner, step: int) -> None:
         for name, lane in algorithm_of(runner).searched.items():
             theta = _theta(lane)
+            check_finite(name, step, theta, _upper_loss(runner, name))
             self.history.append(dict(step=step, lane=name, theta=theta))
             for teacher, value in theta.items():
                 runner.message_hub.update_scalar(f'train/{name}/theta/{teacher}', value)
@@ -151,6 +161,13 @@ class CandidateEvaluationHook(Hook):
         teachers = algorithm_of(runner).ensemble.names
         return [dict(name=name, lane=None, step=None, theta=dict(zip(teachers, as_simplex(probs, len(teachers)))),
                      entropy=entropy(probs), upper_loss=None) for name, probs in self.fixed_candidates.items()]
+
+
+def check_finite(lane: str, step: int, theta: Mapping[str, float], upper_loss: float | None) -> None:
+    """Raises FloatingPointError if the search of a lane has diverged."""
+    if not all(map(math.isfinite, [*theta.values(), upper_loss or 0.0])):
+        raise FloatingPointError(f"the search of lane '{lane}' diverged: at iteration {step} θ is {dict(theta)}, the "
+                                 f'upper loss {upper_loss}; lower the learning rates in optim_wrapper, or clip_grad')
 
 
 def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:

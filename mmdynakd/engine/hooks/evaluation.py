@@ -1,12 +1,18 @@
 """The config of the evaluation stage: that of the search, with one lane a candidate and a baseline."""
 import copy
+import json
+import os
 import os.path as osp
 from collections.abc import Mapping
 
 from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-FOLDER = 'evaluation'
+from mmdynakd.report import config_hash, write_json
+
+FOLDER, PLAN = 'evaluation', 'plan.json'
 
 
 def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping[str, Mapping],
@@ -21,22 +27,43 @@ def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping
         metric: chooses among the candidates on the validation split.
     """
     cfg = copy.deepcopy(runner.cfg)
-    lanes = {c['name']: dict(distribution=dict(probs=dict(c['theta']))) for c in candidates}
+    searched = cfg.model.get('lanes') or {}
+    lanes = {c['name']: _candidate_lane(searched.get(c['lane']) or {}, c['theta']) for c in candidates}
     cfg.model.lanes = {**lanes, **copy.deepcopy(dict(baselines))}
     cfg.work_dir = osp.join(runner.work_dir, FOLDER)
     cfg.experiment_name = f'{runner.experiment_name}_{FOLDER}'
-    cfg.train_cfg.pop('upper_dataloader', None)
-    if isinstance(cfg.get('param_scheduler'), Mapping):
-        cfg.param_scheduler.pop('theta', None)
     hooks = [h for h in cfg.get('custom_hooks') or [] if 'CandidateEvaluationHook' not in str(h.get('type'))]
     cfg.custom_hooks = [*hooks, dict(type='mmdynakd.ResultsHook', candidates=list(lanes), metric=metric,
                                      out_dir=runner.work_dir)]
     cfg.merge_from_dict(copy.deepcopy(dict(overrides)))
-    # The search's seed: a time-based one must not differ between the stages.
-    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': runner.seed}
-    cfg.load_from, cfg.resume = None, bool(cfg.get('resume')) and _started(cfg.work_dir)
+    cfg.load_from = None
     return cfg
 
 
-def _started(work_dir: str) -> bool:
-    return osp.isdir(work_dir) and find_latest_checkpoint(work_dir) is not None
+def _candidate_lane(searched: Mapping, theta: Mapping[str, float]) -> dict:
+    """The lane that was searched, its own settings kept, with θ fixed."""
+    lane = copy.deepcopy(dict(searched))
+    lane['distribution'] = {**(lane.get('distribution') or {}), 'probs': dict(theta)}
+    return lane
+
+
+def is_same_plan(cfg: Config) -> bool:
+    """Whether the work dir holds an unfinished or finished evaluation of this very config."""
+    path = osp.join(cfg.work_dir, PLAN)
+    if not osp.exists(path) or find_latest_checkpoint(cfg.work_dir) is None:
+        return False
+    with open(path, encoding='utf-8') as file:
+        same = json.load(file).get('config_sha256') == config_hash(cfg)
+    if not same:
+        print_log(f'{cfg.work_dir} holds an evaluation of other candidates or settings: starting anew', 'current')
+    return same
+
+
+@master_only
+def write_plan(cfg: Config) -> None:
+    """Notes what the work dir evaluates; what was there of another plan is resumed no more."""
+    os.makedirs(cfg.work_dir, exist_ok=True)
+    stale = osp.join(cfg.work_dir, 'last_checkpoint')
+    if not cfg.resume and osp.exists(stale):
+        os.remove(stale)
+    write_json(cfg.work_dir, PLAN, dict(config_sha256=config_hash(cfg)))

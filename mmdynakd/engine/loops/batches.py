@@ -1,4 +1,5 @@
 """Endless batches whose order is a function of the position alone."""
+import random
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,8 +35,13 @@ class CyclingBatches:
         """The next batch is number ``position`` (from 0)."""
         length = len(self._dataloader)
         self.position = position - position % length
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
         for _ in range(position % length):
             next(self)
+        # What is skipped must not shift what the training batches draw.
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
 
     def __iter__(self) -> 'CyclingBatches':
         return self
@@ -45,7 +51,7 @@ class CyclingBatches:
         if self._seed is not None:
             seed_everything(self._seed, self.position)
         if offset == 0:
-            sampler = self._dataloader.sampler
+            sampler = getattr(self._dataloader.batch_sampler, 'sampler', self._dataloader.sampler)
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(round_)
             self._iterator = iter(self._dataloader)

@@ -51,11 +51,24 @@ class UpperSteps:
 
 
 def prepare(runner: Runner) -> None:
-    """Gives the draws the run's seed, and each lane the schedulers of its kind."""
+    """Checks that the run can be repeated, and gives each lane the schedulers of its kind.
+
+    Raises:
+        ValueError: without a seed, or with one that differs from rank to rank.
+    """
+    randomness = runner._randomness_cfg
+    if randomness.get('seed') is None or randomness.get('diff_rank_seed'):
+        raise ValueError('set randomness=dict(seed=…), without diff_rank_seed: ranks and resumed runs draw the same '
+                         f'teachers; got {dict(randomness)}')
+    runner.param_schedulers = expand_schedulers(runner.param_schedulers, algorithm_of(runner))
+
+
+def start(runner: Runner, iteration: int) -> None:
+    """Gives the draws the run's seed and position, both known once a checkpoint is loaded."""
     algorithm = algorithm_of(runner)
     if algorithm.draw_seed is None:
         algorithm.draw_seed = runner.seed
-    runner.param_schedulers = expand_schedulers(runner.param_schedulers, algorithm)
+    algorithm.step = iteration
 
 
 def expand_schedulers(schedulers, algorithm: nn.Module):
@@ -91,6 +104,10 @@ class BilevelTrainLoop(EpochBasedTrainLoop):
         prepare(runner)
         self.upper = UpperSteps(runner, upper_dataloader)
 
+    def run(self) -> nn.Module:
+        start(self.runner, self._iter)
+        return super().run()
+
     def run_epoch(self) -> None:
         seed_everything(self.runner.seed, self._epoch)
         super().run_epoch()
@@ -112,6 +129,10 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
         self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed)
         prepare(runner)
         self.upper = UpperSteps(runner, upper_dataloader)
+
+    def run(self) -> nn.Module:
+        start(self.runner, self._iter)
+        return super().run()
 
     def run_iter(self, data_batch: dict) -> None:
         self.upper.run(self._iter)

@@ -7,6 +7,7 @@ from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
+from mmdynakd.functional import NoHypergradientError
 from mmdynakd.registry import OPTIM_WRAPPERS
 
 THETA = '.theta'
@@ -94,6 +95,9 @@ class BilevelOptimWrapper(OptimWrapperDict):
             local = alpha[name].grad
             alpha[name].grad = None
             _backward([(entry, value)], inputs=[alpha[name]])
+            if alpha[name].grad is None:
+                raise NoHypergradientError(f"lane '{name}': θ got no gradient from the upper loss; a loss of its "
+                                           'distiller detaches the teacher: set its teacher_detach=False')
             all_reduce(alpha[name].grad, op='mean')
             if local is not None:  # of earlier, accumulated steps: averaged already
                 alpha[name].grad += local

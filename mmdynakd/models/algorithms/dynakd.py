@@ -13,7 +13,7 @@ from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.registry import MODELS
 
 from .build import build_lanes, in_order, raw_preprocessor, with_preprocessor
-from .randomness import common_random_numbers, same_start
+from .randomness import same_start, seed_step
 
 Losses = dict[str, torch.Tensor]
 
@@ -106,9 +106,9 @@ class DynaKD(BaseAlgorithm):
         records = self.ensemble.run(employed, inputs)
         inputs = self._student_inputs(inputs)
         losses: Losses = {}
-        for name, random_numbers in common_random_numbers(self.lanes):
-            with random_numbers:
-                own = self.lanes[name].loss(inputs, data_samples, records, choices[name])
+        for name, lane in self.lanes.items():
+            seed_step(self.draw_seed or 0, self.step)
+            own = lane.loss(inputs, data_samples, records, choices[name])
             losses.update({f'{name}/{key}': value for key, value in own.items()})
         self.step += 1
         return losses

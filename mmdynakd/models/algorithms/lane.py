@@ -1,5 +1,6 @@
 """A lane: one student in training."""
 import contextlib
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -49,7 +50,7 @@ class Lane(nn.Module):
             data_samples: B samples with labels.
             records: of the teachers in ``choice``.
         """
-        with self._recording():
+        with self._recording(choice.weights):
             own = self.student(inputs, data_samples, mode='loss')
         weight = self.student_loss_weight  # the prefix, as MMRazor's, keeps the name 'loss' for the total
         losses = {f'student.{key}': weight * value if 'loss' in key else value for key, value in own.items()} \
@@ -66,7 +67,7 @@ class Lane(nn.Module):
         training = self.training
         self.eval()
         try:
-            with torch.no_grad(), self._recording():
+            with torch.no_grad(), self._recording(self.selection.teachers):
                 self.student(inputs, data_samples, mode='loss')
             return first_order(self.selection.alpha, lambda theta: self._relaxed_loss(records, theta))
         except NoHypergradientError as error:
@@ -80,8 +81,8 @@ class Lane(nn.Module):
         losses = self.distiller.compute_distill_losses(records, self.selection.relax(theta))
         return sum(value.mean() for key, value in losses.items() if 'loss' in key)
 
-    def _recording(self) -> contextlib.AbstractContextManager:
-        return self.distiller.recording() if self.distiller is not None else contextlib.nullcontext()
+    def _recording(self, teachers: Iterable[str]) -> contextlib.AbstractContextManager:
+        return self.distiller.recording(teachers) if self.distiller is not None else contextlib.nullcontext()
 
 
 def _distinct(distill: Losses) -> Losses:

@@ -1,11 +1,13 @@
 """MMRazor distillers, pointed at the teacher drawn or at the relaxed one."""
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from mmengine.registry import DefaultScope
 from mmrazor.models.distillers import BaseDistiller
+from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import nn
 
 from mmdynakd.models.selections import Choice
@@ -31,7 +33,7 @@ class CategoricalDistiller(BaseDistiller):
 
     Raises:
         ValueError: unknown ``relaxation`` or teacher name, missing teacher, deliveries, a per-teacher distiller
-            with mixed outputs, or a loss that detaches the teacher while θ is searched.
+            with mixed outputs, no loss by name, or a loss that detaches the teacher while θ is searched.
     """
 
     def __init__(self,
@@ -46,8 +48,9 @@ class CategoricalDistiller(BaseDistiller):
         self.relaxation = relaxation
         self.teachers = list(teachers)
         configs = self._by_teacher(distiller)
-        if learnable:
-            _check_theta_gradient(configs, relaxation)
+        _check_losses(configs)
+        if learnable and relaxation == 'outputs':
+            _check_theta_gradient(configs)
         self._recorder_configs = {name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()}
         self.distillers = nn.ModuleDict({name: _build(cfg) for name, cfg in configs.items()})
         self._shared = _is_one(distiller)  # not by the key: a teacher may be called so
@@ -88,15 +91,12 @@ class CategoricalDistiller(BaseDistiller):
             })
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator[None]:
-        """Within it, the student's forward is recorded."""
-        for distiller in self.distillers.values():
-            distiller.student_recorders.__enter__()
-        try:
+    def recording(self, teachers: Iterable[str] | None = None) -> Iterator[None]:
+        """Within it, the student's forward is recorded for the comparison with ``teachers``, by default all."""
+        with contextlib.ExitStack() as stack:
+            for distiller in dict.fromkeys(map(self.of, self.teachers if teachers is None else teachers)):
+                stack.enter_context(distiller.student_recorders)
             yield
-        finally:
-            for distiller in self.distillers.values():
-                distiller.student_recorders.__exit__(None, None, None)
 
     def compute_distill_losses(self, records: Records, choice: Choice) -> dict[str, torch.Tensor]:
         """Losses by name, each ``scale · L_d``; entries without 'loss' in their name are not scaled."""
@@ -133,14 +133,27 @@ def _build(cfg: Mapping) -> nn.Module:
         return MODELS.build(cfg)
 
 
-def _check_theta_gradient(configs: Mapping[str, Mapping], relaxation: str) -> None:
-    """``teacher_detach=True`` (MMRazor's default in KLDivergence) silently cuts θ's gradient through mixed outputs."""
-    if relaxation == 'losses':
-        return
+def _check_losses(configs: Mapping[str, Mapping]) -> None:
+    """Only what has 'loss' in its name is added up, MMEngine's rule: without one nothing would be distilled."""
     for cfg in configs.values():
-        for name, loss in (cfg.get('distill_losses') or {}).items():
-            kind = str(loss.get('type', ''))
-            if loss.get('teacher_detach', kind.split('.')[-1] == 'KLDivergence'):
-                raise ValueError(f"distill_losses.{name} ({kind}) has teacher_detach=True (MMRazor's default), which "
-                                 'cuts the gradient of θ through the mixed outputs: set teacher_detach=False, or '
-                                 "relaxation='losses'")
+        names = list(cfg.get('distill_losses') or {})
+        if not any('loss' in name for name in names):
+            raise ValueError(f"distill_losses {names}: one must have 'loss' in its name, or nothing is learned")
+
+
+def _check_theta_gradient(configs: Mapping[str, Mapping]) -> None:
+    """``teacher_detach=True``, a default of MMRazor's, silently cuts θ's gradient through mixed outputs."""
+    for cfg in configs.values():
+        for name, loss in cfg['distill_losses'].items():
+            if loss.get('teacher_detach', _detaches_by_default(loss)):
+                raise ValueError(f"distill_losses.{name} ({loss.get('type')}) has teacher_detach=True (MMRazor's "
+                                 'default), which cuts the gradient of θ through the mixed outputs: set '
+                                 "teacher_detach=False, or relaxation='losses'")
+
+
+def _detaches_by_default(loss: Mapping) -> bool:
+    if 'type' not in loss:
+        return False  # an error of its own, at the build
+    kind = loss['type'] if isinstance(loss['type'], type) else RAZOR_MODELS.get(loss['type'])
+    parameter = inspect.signature(kind).parameters.get('teacher_detach') if kind is not None else None
+    return parameter is not None and parameter.default is True

@@ -1,5 +1,7 @@
 """The frozen teachers behind MMRazor's recorders."""
+import contextlib
 import copy
+import logging
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -25,8 +27,9 @@ class TeacherEnsemble:
 
     Args:
         teachers: ``{name: dict(model=…, checkpoint=…, config=…)}``, strong to weak. ``model`` is a MMPretrain
-            classifier (config or module), ``checkpoint`` a path or https URL (None: ``model`` brings its weights),
-            ``config`` the config file that trains it, for the error when the checkpoint is missing.
+            classifier (config or module), ``checkpoint`` a path or https URL (None: ``model`` brings its weights,
+            by ``pretrained=`` or as a module), ``config`` the config file that trains it, for the error when the
+            checkpoint is missing.
         default_preprocessor: preprocessor config of teachers that have none of their own.
 
     Raises:
@@ -85,13 +88,10 @@ class TeacherEnsemble:
 
     def _run_one(self, name: str, inputs: torch.Tensor) -> dict[str, list]:
         network, managers = self.networks[name], self._recorders[name]
-        for manager in managers.values():
-            manager.__enter__()
-        try:
-            network(own_inputs(network, inputs), mode='tensor')
-        finally:
+        with contextlib.ExitStack() as stack:
             for manager in managers.values():
-                manager.__exit__(None, None, None)
+                stack.enter_context(manager)
+            network(own_inputs(network, inputs), mode='tensor')
         return {key: list(manager.get_recorder(key).data_buffer) for key, manager in managers.items()}
 
     def _apply(self, fn) -> None:
@@ -123,12 +123,24 @@ def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None)
             print_log(f"teacher '{name}' has no data_preprocessor: it uses the student's", 'current')
             model['data_preprocessor'] = copy.deepcopy(default_preprocessor)
         model = MODELS.build(model)
+        if not entry.get('checkpoint'):
+            _own_weights(name, model)
     if entry.get('checkpoint'):
         config = entry.get('config')
         command = f'python tools/train.py {config}' if config else None
         layout = load_checkpoint_into(model, entry['checkpoint'], name=name, train_command=command)
         print_log(f"teacher '{name}': {entry['checkpoint']} ({layout} layout)", 'current')
     return _freeze(model)
+
+
+def _own_weights(name: str, model: nn.Module) -> None:
+    """Loads what ``pretrained=`` or ``init_cfg=dict(type='Pretrained')`` of a teacher without a checkpoint names."""
+    configs = [getattr(module, 'init_cfg', None) for module in model.modules()]
+    if any(isinstance(cfg, Mapping) and cfg.get('type') == 'Pretrained' for cfg in configs):
+        model.init_weights()
+    else:
+        print_log(f"teacher '{name}' has no checkpoint: its weights are random (set teachers.{name}.checkpoint)",
+                  'current', logging.WARNING)
 
 
 def _freeze(network: nn.Module) -> nn.Module:
