@@ -296,3 +296,14 @@ def test_malicious_checkpoint_is_still_refused(tmp_path, attack):
         with pytest.raises(pickle.UnpicklingError):
             load_checkpoint(Toy(), str(file))
         assert not mark.exists()
+
+
+@teachable
+def test_the_state_of_a_one_cycle_schedule_loads_weights_only(tmp_path):
+    """It pickles its annealing function as getattr(OneCycleParamScheduler, name)."""
+    from mmengine.optim import OneCycleLR
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    state = OneCycleLR(optimizer, eta_max=0.1, total_steps=10).state_dict()
+    torch.save(state, tmp_path / 'schedule.pth')
+    loaded = torch.load(tmp_path / 'schedule.pth', weights_only=True)
+    assert loaded == state and loaded['anneal_func'](0.0, 1.0, 0.5) == pytest.approx(0.5)
