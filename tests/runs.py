@@ -24,13 +24,17 @@ class Interrupted(Exception):
 
 @HOOKS.register_module()
 class CutOff(Hook):
-    """Cuts the run off before iteration ``at`` (from 0) of the stage whose work dir is named ``stage``."""
+    """Cuts the run off before iteration ``at`` (from 0) of the stage whose work dir is named ``stage``.
 
-    def __init__(self, at: int, stage: str) -> None:
-        self.at, self.stage = at, stage
+    Without arguments, at ``planned``: so that a run and its resumption have one config.
+    """
+    planned: tuple[int, str] | None = None
+
+    def __init__(self, at: int | None = None, stage: str | None = None) -> None:
+        self.given = (at, stage)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if runner.iter == self.at and Path(runner.work_dir).name == self.stage:
+        if (runner.iter, Path(runner.work_dir).name) in (self.given, self.planned):
             raise Interrupted
 
 

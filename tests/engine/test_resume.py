@@ -1,10 +1,11 @@
 """A run that was cut off and goes on ends where the uninterrupted one ends, bit for bit."""
 import functools
 import re
+from unittest import mock
 
 import pytest
 import torch
-from runs import Interrupted, read, run, same, search_config, weights
+from runs import CutOff, Interrupted, read, run, same, search_config, weights
 
 FILES = ('candidates.json', 'theta.csv')
 
@@ -42,8 +43,8 @@ def by_iteration(work, **options):
 
 
 def cut_off(cfg, at: int, stage: str):
-    cfg.custom_hooks.append(dict(type='CutOff', at=at, stage=stage))
-    with pytest.raises(Interrupted):
+    cfg.custom_hooks.append(dict(type='CutOff'))
+    with pytest.raises(Interrupted), mock.patch.object(CutOff, 'planned', (at, stage)):
         run(cfg)
 
 
@@ -97,6 +98,7 @@ def test_an_interrupted_evaluation_goes_on(folder, tmp_path, make, at, saved, pa
     assert (tmp_path / 'work' / 'evaluation' / 'last_checkpoint').read_text().endswith(saved)
     assert not (tmp_path / 'work' / 'results.json').exists()
     cfg = make(tmp_path / 'work', resume=True)
-    cfg.custom_hooks.append(dict(type='CutOff', at=0, stage='evaluation'))  # would stop a new start
-    run(cfg)
+    cfg.custom_hooks.append(dict(type='CutOff'))
+    with mock.patch.object(CutOff, 'planned', (0, 'evaluation')):  # would stop a new start
+        run(cfg)
     assert_equal_runs(expected, tmp_path / 'work', pattern)

@@ -1,7 +1,6 @@
 """The whole of it through MMEngine's Runner: search, candidates, evaluation, choice, export, report."""
 import copy
 import csv
-import hashlib
 import math
 import os
 import subprocess
@@ -21,6 +20,7 @@ from runs import CHECKOUT, TEACHERS, read, run, same, search_config, weights
 from mmdynakd.datasets import Digits
 from mmdynakd.models import DynaKD
 from mmdynakd.registry import MODELS
+from mmdynakd.report import config_hash
 
 LANES = ['cat1', 'cat2', 'ce', 'uniform', *(f'only_{name}' for name in TEACHERS)]
 BATCHES, EPOCHS = 5, 2
@@ -143,8 +143,8 @@ def test_results_hold_every_lane(search):
     assert results['seed'] == results['draw_seed'] == 0
     assert (results['epochs'], results['iterations'], results['processes']) == (EPOCHS, BATCHES * EPOCHS, 1)
     assert results['versions']['torch'] == torch.__version__.split('+')[0]
-    dumped = (search.work / 'evaluation' / 'dynakd_digits.py').read_bytes()
-    assert results['config_sha256'] == hashlib.sha256(dumped).hexdigest()
+    dumped = Config.fromfile(search.work / 'evaluation' / 'dynakd_digits.py')
+    assert results['config_sha256'] == config_hash(dumped)
 
 
 def test_accuracies_are_those_of_a_plain_loop(search):
