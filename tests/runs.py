@@ -107,7 +107,9 @@ def read(work_dir: Path, name: str) -> dict:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=True)['state_dict']
+    # Below torch 2.4 weights-only loading cannot be taught what MMEngine's checkpoints hold (compat.py).
+    safe = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 4)
+    return torch.load(path, weights_only=safe)['state_dict']
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

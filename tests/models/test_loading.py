@@ -15,6 +15,8 @@ from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from mmdynakd.models.teachers import loading
 from mmdynakd.models.teachers.loading import CheckpointError, load_checkpoint_into
 
+TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
+teachable = pytest.mark.skipif(TORCH < (2, 4), reason='torch < 2.4 has no add_safe_globals')
 COMMAND = 'python tools/train.py configs/teacher.py'
 
 
@@ -87,6 +89,7 @@ def test_mmpretrain_network_and_the_old_file_format(tmp_path):
     assert same(source.state_dict(), target.state_dict())
 
 
+@teachable
 def test_checkpoint_of_a_runner_with_its_message_hub(tmp_path):
     source, target = build(seed=1), build(seed=2)
     hub = {'log_scalars': {'train/loss': HistoryBuffer([1., 2.], [1, 1])}, 'runtime_info': {'seed': 3}}
@@ -140,7 +143,8 @@ def test_cut_file(tmp_path, keep, zipped):
     torch.save(build().state_dict(), file, _use_new_zipfile_serialization=zipped)
     content = file.read_bytes()
     file.write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
-    refused(build(seed=3), file, 'damaged')
+    # Torch 2.0 tells a cut pickle from a forbidden one by no means; neither is executed or loaded.
+    refused(build(seed=3), file, 'damaged' if zipped or TORCH >= (2, 4) else 'damaged|refused')
 
 
 def test_flipped_byte_in_a_weight_and_a_foreign_file(tmp_path):
@@ -262,6 +266,7 @@ def test_failed_download(tmp_path, monkeypatch, error):
     refused(build(), 'https://example.org/r-0123abcd.pth', f'cannot be downloaded \\({error}\\)')
 
 
+@teachable
 def test_numpy_scalars_beside_the_weights(tmp_path):
     source, target = build(seed=1), build(seed=2)
     torch.save({'model': plain(source.state_dict()), 'best_acc': np.float64(72.3)}, tmp_path / 'np.pth')
