@@ -43,6 +43,10 @@ class CyclingBatches:
         np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])
 
+    def skip_iter(self, count: int) -> None:
+        """Passes over ``count`` batches; onedl-mmengine's loop by iteration asks for it when it resumes."""
+        self.seek(self.position + count)
+
     def __iter__(self) -> 'CyclingBatches':
         return self
 
