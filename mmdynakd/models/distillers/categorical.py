@@ -1,19 +1,19 @@
 """MMRazor distillers, pointed at the teacher drawn or at the relaxed one."""
 import contextlib
 import copy
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from mmengine.registry import DefaultScope
 from mmrazor.models.distillers import BaseDistiller
-from mmrazor.registry import MODELS as RAZOR_MODELS
 from torch import nn
 
 from mmdynakd.models.selections import Choice
 from mmdynakd.models.teachers import TeacherEnsemble, TeacherView
 from mmdynakd.models.teachers.ensemble import Records
 from mmdynakd.registry import MODELS
+
+from .checks import check_config, check_losses, check_theta_gradient
 
 RELAXATIONS = ('outputs', 'losses')
 SHARED = 'shared'
@@ -48,9 +48,9 @@ class CategoricalDistiller(BaseDistiller):
         self.relaxation = relaxation
         self.teachers = list(teachers)
         configs = self._by_teacher(distiller)
-        _check_losses(configs)
+        check_losses(configs)
         if learnable and relaxation == 'outputs':
-            _check_theta_gradient(configs)
+            check_theta_gradient(configs)
         self._recorder_configs = {name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()}
         self.distillers = nn.ModuleDict({name: _build(cfg) for name, cfg in configs.items()})
         self._shared = _is_one(distiller)  # not by the key: a teacher may be called so
@@ -124,36 +124,8 @@ def _is_one(distiller: Mapping) -> bool:
 
 
 def _build(cfg: Mapping) -> nn.Module:
-    if cfg.get('distill_deliveries'):
-        raise ValueError('distill_deliveries hand data from one teacher to the student within a forward pass; '
-                         'with several teachers that has no meaning: remove distill_deliveries')
+    check_config(cfg)
     cfg = copy.deepcopy(dict(cfg))
     cfg.setdefault('type', 'ConfigurableDistiller')
     with DefaultScope.overwrite_default_scope('mmrazor'):
         return MODELS.build(cfg)
-
-
-def _check_losses(configs: Mapping[str, Mapping]) -> None:
-    """Only what has 'loss' in its name is added up, MMEngine's rule: without one nothing would be distilled."""
-    for cfg in configs.values():
-        names = list(cfg.get('distill_losses') or {})
-        if not any('loss' in name for name in names):
-            raise ValueError(f"distill_losses {names}: one must have 'loss' in its name, or nothing is learned")
-
-
-def _check_theta_gradient(configs: Mapping[str, Mapping]) -> None:
-    """``teacher_detach=True``, a default of MMRazor's, silently cuts θ's gradient through mixed outputs."""
-    for cfg in configs.values():
-        for name, loss in cfg['distill_losses'].items():
-            if loss.get('teacher_detach', _detaches_by_default(loss)):
-                raise ValueError(f"distill_losses.{name} ({loss.get('type')}) has teacher_detach=True (MMRazor's "
-                                 'default), which cuts the gradient of θ through the mixed outputs: set '
-                                 "teacher_detach=False, or relaxation='losses'")
-
-
-def _detaches_by_default(loss: Mapping) -> bool:
-    if 'type' not in loss:
-        return False  # an error of its own, at the build
-    kind = loss['type'] if isinstance(loss['type'], type) else RAZOR_MODELS.get(loss['type'])
-    parameter = inspect.signature(kind).parameters.get('teacher_detach') if kind is not None else None
-    return parameter is not None and parameter.default is True
