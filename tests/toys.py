@@ -1,5 +1,6 @@
 """Tiny students, teachers, configs and batches that the tests share."""
 import copy
+from dataclasses import dataclass
 
 import torch
 from mmengine.model import BaseModule
@@ -8,6 +9,8 @@ from torch import nn
 
 import mmdynakd.models  # noqa: F401
 from mmdynakd.engine.optim import BilevelOptimWrapper, BilevelOptimWrapperConstructor
+from mmdynakd.functional import Draws
+from mmdynakd.models.algorithms.batch import Batch, labels_of
 from mmdynakd.registry import MODELS
 
 PREPROCESSOR = dict(type='mmpretrain.ClsDataPreprocessor', mean=[120.0, 115.0, 105.0], std=[60.0, 62.0, 65.0])
@@ -99,6 +102,26 @@ def prepared(model: nn.Module, batch: dict) -> tuple[torch.Tensor, list]:
     """Raw inputs and data samples as ``DynaKD.loss`` takes them."""
     data = model.data_preprocessor(copy.deepcopy(batch), training=True)
     return data['inputs'], data['data_samples']
+
+
+def upper_batch(model: nn.Module, batch: dict) -> Batch:
+    """What a lane sees in an upper step: all teachers ran."""
+    inputs, samples = prepared(model, batch)
+    return Batch(model._student_inputs(inputs), samples, labels_of(samples, inputs.device),
+                 model.ensemble.run(model.ensemble.names, inputs), Draws(model.draw_seed or 0, model.step))
+
+
+@dataclass(frozen=True)
+class At(Draws):
+    """Draws whose u_t is given."""
+    u: float = 0.0
+
+    def uniform(self) -> float:
+        return self.u
+
+
+def at(u: float) -> At:
+    return At(0, 0, u=u)
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:

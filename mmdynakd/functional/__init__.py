@@ -1,10 +1,10 @@
 """Pure functions on tensors and numbers: no registry, no state, an equation number each."""
-from .draws import invert_cdf, uniform
-from .hypergradient import NoHypergradientError, first_order
-from .mixing import mix
-from .simplex import as_simplex, entropy, rank_weights, total_variation
+from .draws import Draws, gumbel, invert_cdf, invert_cdfs, uniform, uniforms
+from .hypergradient import NoHypergradientError, first_order, unrolled
+from .mixing import mix, weighted_loss
+from .simplex import as_simplex, as_simplices, entropy, rank_weights, total_variation
 
 __all__ = [
-    'NoHypergradientError', 'as_simplex', 'entropy', 'first_order', 'invert_cdf', 'mix', 'rank_weights',
-    'total_variation', 'uniform'
+    'Draws', 'NoHypergradientError', 'as_simplex', 'as_simplices', 'entropy', 'first_order', 'gumbel', 'invert_cdf',
+    'invert_cdfs', 'mix', 'rank_weights', 'total_variation', 'uniform', 'uniforms', 'unrolled', 'weighted_loss'
 ]

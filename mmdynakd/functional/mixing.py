@@ -1,4 +1,4 @@
-"""The continuous relaxation: f̄(x; θ) = Σ_i θ_i f_Ti(x) (DynaKD, eq. 3)."""
+"""What weights multiply: records, f̄(x; θ) = Σ_i θ_i f_Ti(x) (DynaKD, eq. 3), or losses."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,3 +41,23 @@ def _broadcast(weight: Weight, record: torch.Tensor) -> Weight:
     if isinstance(weight, torch.Tensor) and record.dim():
         return weight.view(-1, *[1] * (record.dim() - 1))
     return weight
+
+
+def weighted_loss(loss: torch.Tensor, weight: Weight) -> torch.Tensor:
+    """Scalar ``weight · loss``, or ``1/B Σ_b weight_b loss_b`` for weights (B,), one a sample.
+
+    Args:
+        loss: scalar; or unreduced, (B,) or (B, ...), then summed within a sample and averaged over the samples.
+        weight: a number, a 0-dim tensor, or (B,).
+
+    Raises:
+        ValueError: for (B,) weights of a scalar loss.
+    """
+    if loss.dim():
+        loss = loss.reshape(len(loss), -1).sum(1)
+    if isinstance(weight, torch.Tensor) and weight.dim():
+        if loss.shape != weight.shape:
+            raise ValueError(f'weights of {len(weight)} samples meet a loss of shape {tuple(loss.shape)}: a loss that '
+                             "is weighted sample by sample must not be averaged, set its reduction='none'")
+        return (weight.to(loss.dtype) * loss).mean()
+    return weight * (loss.mean() if loss.dim() else loss)

@@ -27,15 +27,33 @@ def as_simplex(probs: Sequence[float], n: int) -> list[float]:
     return [float(v) for v in p / p.sum()]
 
 
-def entropy(probs: Sequence[float]) -> float:
-    """Shannon entropy of ``probs`` in nats, with 0 log 0 = 0."""
-    p = np.asarray(probs, dtype=np.float64)
-    return float(-(p[p > 0] * np.log(p[p > 0])).sum()) + 0.0
+def as_simplices(probs: Sequence[Sequence[float]], rows: int, n: int) -> list[list[float]]:
+    """``rows`` points of the simplex, one a class; see :func:`as_simplex` for each.
+
+    Raises:
+        ValueError: for another number of rows, or a row that is no simplex, named by its number.
+    """
+    if len(probs) != rows:
+        raise ValueError(f'θ of {len(probs)} classes, where {rows} are needed')
+    found = []
+    for number, row in enumerate(probs):
+        try:
+            found.append(as_simplex(row, n))
+        except ValueError as error:
+            raise ValueError(f'class {number}: {error}') from error
+    return found
 
 
-def total_variation(p: Sequence[float], q: Sequence[float]) -> float:
-    """Total variation distance ½ Σ |p_i − q_i|, in [0, 1]."""
-    return float(0.5 * np.abs(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64)).sum())
+def entropy(probs: Sequence[float] | Sequence[Sequence[float]]) -> float:
+    """Shannon entropy of ``probs`` (n,) in nats, with 0 log 0 = 0; of (C, n), the mean over the rows."""
+    p = np.atleast_2d(np.asarray(probs, dtype=np.float64))
+    return float(-(p[p > 0] * np.log(p[p > 0])).sum() / len(p)) + 0.0
+
+
+def total_variation(p: Sequence, q: Sequence) -> float:
+    """Total variation distance ½ Σ |p_i − q_i|, in [0, 1], of (n,); of (C, n), the mean over the rows."""
+    difference = np.atleast_2d(np.abs(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64)))
+    return float(0.5 * difference.sum() / len(difference))
 
 
 def rank_weights(scores: Sequence[float]) -> list[float]:

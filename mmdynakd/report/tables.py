@@ -1,10 +1,16 @@
+import numpy as np
+
+
 def results_table(results: dict, metric: str) -> str:
-    """Markdown table of ``results.json``: a row a lane, accuracy in per cent of the last epoch, Cat* marked."""
+    """Markdown table of ``results.json``: a row a lane, accuracy in per cent of the last epoch, Cat* marked.
+
+    Of a class-conditional θ it shows the mean over the classes.
+    """
     teachers = results['teachers']
     lines = [f"| lane | val | test | θ ({', '.join(teachers)}) |", '|---|---|---|---|']
     for row in sorted(results['lanes'], key=lambda row: row['role'] != 'baseline'):
         name = f"**{row['name']}** (Cat*)" if row['name'] == results['selected'] else row['name']
-        theta = '–' if row['theta'] is None else ' '.join(f'{row["theta"][t]:.3f}' for t in teachers)
+        theta = ' '.join(f"{np.mean(row['theta'].get(t, 0)):.3f}" for t in teachers) if row.get('theta') else '–'
         lines.append(f"| {name} | {row['val'][metric]:.2f} | {row['test'][metric]:.2f} | {theta} |")
     lines += ['', _footnote(results, metric)]
     return '\n'.join(lines) + '\n'

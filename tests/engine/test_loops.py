@@ -56,9 +56,9 @@ def built(cfg) -> Runner:
 def served(cfg, monkeypatch) -> Notes:
     notes, upper_step = Notes(), DynaKD.upper_step
 
-    def spy(self, data, optim_wrapper):
+    def spy(self, data, optim_wrapper, train_data=None):
         notes.note('upper', data, self)
-        return upper_step(self, data, optim_wrapper)
+        return upper_step(self, data, optim_wrapper, train_data)
 
     monkeypatch.setattr(DynaKD, 'upper_step', spy)
     runner = built(cfg)

@@ -32,8 +32,8 @@ def search(tmp_path_factory):
     work = tmp_path_factory.mktemp('two_stages') / 'work'
     upper_step, seen = DynaKD.upper_step, SimpleNamespace(work=work, losses=[], thetas=[[1 / 3] * 3])
 
-    def noted(self, data, optim_wrapper):
-        losses = upper_step(self, data, optim_wrapper)
+    def noted(self, data, optim_wrapper, train_data=None):
+        losses = upper_step(self, data, optim_wrapper, train_data)
         seen.losses.append(losses['search'].item())
         alpha = self.lanes['search'].selection.alpha.detach().double().numpy()
         seen.thetas.append((np.exp(alpha) / np.exp(alpha).sum()).tolist())

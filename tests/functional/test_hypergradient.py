@@ -1,10 +1,14 @@
 """∂L/∂α of the relaxed objective (eq. 3) against finite differences in float64 and θ ⊙ (g − ⟨θ, g⟩)."""
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
-from toys import bilevel, built, dynakd_cfg, kd_distiller_cfg, made_batch, prepared, student_cfg
+from toys import bilevel, built, dynakd_cfg, kd_distiller_cfg, made_batch, student_cfg, upper_batch
 
 from mmdynakd.functional import NoHypergradientError, first_order
+from mmdynakd.models.algorithms.upper import upper_loss
+from mmdynakd.models.teachers.ensemble import OUTPUTS
 
 STEP = 1e-5
 TAU, WEIGHT = 4.0, 0.9
@@ -39,24 +43,23 @@ def searching(relaxation, backbone='conv', distiller=None):
     model = built(dynakd_cfg(3, student_cfg(backbone=backbone), relaxation=relaxation, distiller=distiller)).double()
     lane = model.lanes['search']
     lane.selection.alpha.data = torch.tensor([0.7, -0.4, 0.1], dtype=torch.float64)
-    inputs, samples = prepared(model, made_batch(seed=3))
-    return model, lane, model.ensemble.run(model.ensemble.names, inputs), model._student_inputs(inputs), samples
+    return model, lane, upper_batch(model, made_batch(seed=3))
 
 
-def of_alpha(lane, inputs, samples, records):
+def of_alpha(lane, batch):
     def function(alpha):
         kept, lane.selection.alpha.data = lane.selection.alpha.data, alpha
         try:
-            return lane.upper_loss(inputs, samples, records).item()
+            return upper_loss(lane, batch).item()
         finally:
             lane.selection.alpha.data = kept
     return function
 
 
-def logits(model, lane, records, inputs):
+def logits(model, lane, batch):
     with torch.no_grad():
-        student = lane.student.eval()(inputs)
-    return student, [next(iter(records[name].values()))[0] for name in model.ensemble.names]
+        student = lane.student.eval()(batch.inputs)
+    return student, [batch.records[name][OUTPUTS][0] for name in model.ensemble.names]
 
 
 @pytest.mark.parametrize('n', [1, 2, 5])
@@ -67,7 +70,7 @@ def test_first_order_on_a_plain_function(n):
     def upper(theta):
         return ((theta - target)**2 * (1 + theta)).sum().exp().log1p()
 
-    gradient, = torch.autograd.grad(first_order(alpha, upper), alpha)
+    gradient, = torch.autograd.grad(first_order(alpha.softmax(0), upper), alpha)
     with torch.no_grad():
         finite = numeric(lambda a: upper(a.softmax(0)).item(), alpha.detach())
     torch.testing.assert_close(gradient, finite, rtol=1e-7, atol=1e-9)
@@ -79,25 +82,25 @@ def test_first_order_on_a_plain_function(n):
 def test_a_loss_without_theta_is_an_error():
     alpha = torch.zeros(3, requires_grad=True)
     with pytest.raises(NoHypergradientError, match='no gradient with respect to θ'):
-        first_order(alpha, lambda theta: theta.detach().sum())
+        first_order(alpha.softmax(0), lambda theta: theta.detach().sum())
 
 
 @pytest.mark.parametrize('backbone', ['conv', 'resnet'])
 @pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
 def test_alpha_gradient_of_a_lane_against_finite_differences(relaxation, backbone):
-    _, lane, records, inputs, samples = searching(relaxation, backbone)
-    loss = lane.upper_loss(inputs, samples, records)
+    _, lane, batch = searching(relaxation, backbone)
+    loss = upper_loss(lane, batch)
     gradient, = torch.autograd.grad(loss, lane.selection.alpha)
     assert gradient.dtype == torch.float64
-    close(gradient, numeric(of_alpha(lane, inputs, samples, records), lane.selection.alpha.data), 1e-6)
+    close(gradient, numeric(of_alpha(lane, batch), lane.selection.alpha.data), 1e-6)
 
 
 def test_outputs_mixed_value_and_closed_form():
     """L = L_d(Σ θ_i f_i, f_S); g_i = ⟨∂L/∂f̄, f_i⟩, with ∂L/∂f̄ written out for τ² KL."""
-    model, lane, records, inputs, samples = searching('outputs')
-    loss = lane.upper_loss(inputs, samples, records)
+    model, lane, batch = searching('outputs')
+    loss = upper_loss(lane, batch)
     gradient, = torch.autograd.grad(loss, lane.selection.alpha)
-    student, teachers = logits(model, lane, records, inputs)
+    student, teachers = logits(model, lane, batch)
     theta = lane.selection.alpha.data.softmax(0)
     mixed = sum(theta[i] * teachers[i] for i in range(3))
     close(loss.detach(), kl(student, mixed), 1e-12)
@@ -110,10 +113,10 @@ def test_outputs_mixed_value_and_closed_form():
 
 def test_losses_mixed_value_and_closed_form():
     """L = Σ θ_i L_i, so that g_i = L_i: the gradient is θ_i (L_i − L)."""
-    model, lane, records, inputs, samples = searching('losses')
-    loss = lane.upper_loss(inputs, samples, records)
+    model, lane, batch = searching('losses')
+    loss = upper_loss(lane, batch)
     gradient, = torch.autograd.grad(loss, lane.selection.alpha)
-    student, teachers = logits(model, lane, records, inputs)
+    student, teachers = logits(model, lane, batch)
     theta = lane.selection.alpha.data.softmax(0)
     own = torch.stack([kl(student, f) for f in teachers])
     close(loss.detach(), (theta * own).sum(), 1e-12)
@@ -125,18 +128,17 @@ def test_the_student_gets_no_gradient_from_the_upper_step():
     model.upper_step(made_batch(), bilevel(model))
     assert [name for name, p in model.named_parameters() if p.grad is not None] == []
     lane = model.lanes['search']
-    inputs, samples = prepared(model, made_batch())
-    lane.upper_loss(model._student_inputs(inputs), samples, model.ensemble.run(model.ensemble.names, inputs)).backward()
+    upper_loss(lane, upper_batch(model, made_batch())).backward()
     assert [name for name, p in model.named_parameters() if p.grad is not None] == ['lanes.search.selection.alpha']
 
 
 def test_the_gradient_sums_to_zero_and_vanishes_where_the_teachers_agree():
     """θ stays on the simplex however α moves; teachers of equal outputs give no reason to move."""
-    _, lane, records, inputs, samples = searching('outputs')
-    gradient, = torch.autograd.grad(lane.upper_loss(inputs, samples, records), lane.selection.alpha)
+    _, lane, batch = searching('outputs')
+    gradient, = torch.autograd.grad(upper_loss(lane, batch), lane.selection.alpha)
     assert abs(gradient.sum()) < 1e-14 < gradient.abs().max()
-    same = {name: {key: records['t0'][next(iter(records['t0']))] for key in own} for name, own in records.items()}
-    gradient, = torch.autograd.grad(lane.upper_loss(inputs, samples, same), lane.selection.alpha)
+    same = {name: {key: batch.records['t0'][OUTPUTS] for key in own} for name, own in batch.records.items()}
+    gradient, = torch.autograd.grad(upper_loss(lane, replace(batch, records=same)), lane.selection.alpha)
     assert gradient.abs().max() < 1e-14
 
 
@@ -148,8 +150,8 @@ def test_two_losses_add_up(relaxation):
     kind = dict(type='KLDivergence', teacher_detach=False)
     cfg['distill_losses'].update(loss_second=dict(kind, tau=2.0), statistic=dict(kind, tau=1.0))
     cfg['loss_forward_mappings'].update(loss_second=mapping, statistic=mapping)
-    model, lane, records, inputs, samples = searching(relaxation, distiller=cfg)
-    student, teachers = logits(model, lane, records, inputs)
+    model, lane, batch = searching(relaxation, distiller=cfg)
+    student, teachers = logits(model, lane, batch)
     theta = lane.selection.alpha.data.softmax(0)
 
     def second(teacher):
@@ -158,4 +160,4 @@ def test_two_losses_add_up(relaxation):
     mixed = sum(theta[i] * teachers[i] for i in range(3))
     expected = kl(student, mixed) + second(mixed) if relaxation == 'outputs' else sum(
         theta[i] * (kl(student, teachers[i]) + second(teachers[i])) for i in range(3))
-    close(lane.upper_loss(inputs, samples, records).detach(), expected, 1e-12)
+    close(upper_loss(lane, batch).detach(), expected, 1e-12)

@@ -8,6 +8,7 @@ from toys import PREPROCESSOR, bilevel, built, dynakd_cfg, made_batch, snapshot,
 
 from mmdynakd.functional import invert_cdf, uniform
 from mmdynakd.models.teachers import TeacherEnsemble
+from mmdynakd.models.teachers.ensemble import OUTPUTS
 
 NAMES = ['t0', 't1', 't2']
 OTHER = dict(type='mmpretrain.ClsDataPreprocessor', mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 3.0], to_rgb=True)
@@ -149,7 +150,7 @@ def test_the_ensemble_follows_the_dtype(cast):
     assert kinds == {torch.float64}
     records = model.ensemble.run(['t0', 't1'], model.data_preprocessor(made_batch())['inputs'])
     assert [next(iter(own.values()))[0].dtype for own in records.values()] == [torch.float64] * 2
-    assert model.upper_losses(**model.data_preprocessor(made_batch()))['search'].dtype == torch.float64
+    assert model.upper_losses(model.data_preprocessor(made_batch()))['search'].dtype == torch.float64
 
 
 def test_the_ensemble_follows_the_device():
@@ -164,7 +165,8 @@ def test_equal_recorders_are_one():
     """Many lanes over one distiller config keep one record a teacher."""
     model = built(dynakd_cfg(2, lanes=dict(a={}, b={}, c=dict(distribution=dict(probs='t0')))))
     records = model.ensemble.run(['t0', 't1'], model.data_preprocessor(made_batch())['inputs'])
-    assert {name: [len(r) for r in own.values()] for name, own in records.items()} == dict(t0=[1], t1=[1])
+    assert {name: [len(r) for r in own.values()] for name, own in records.items()} == dict(t0=[1, 1], t1=[1, 1])
+    assert all(len(own) == 2 and OUTPUTS in own for own in records.values())  # the logits, kept always, and the record
 
 
 @pytest.mark.parametrize('teachers, message', [

@@ -5,7 +5,9 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
-from toys import PREPROCESSOR, bilevel, built, dynakd_cfg, kd_distiller_cfg, prepared, student_cfg
+from toys import PREPROCESSOR, bilevel, built, dynakd_cfg, kd_distiller_cfg, student_cfg, upper_batch
+
+from mmdynakd.models.algorithms.upper import upper_loss
 
 CLASSES, N = 3, 24
 THETA = dict(optimizer=dict(type='Adam', lr=0.1, betas=(0.5, 0.999)))
@@ -79,15 +81,14 @@ def search(model, steps=80):
 
 def distances(model):
     """L_d of the student from each teacher alone, on unseen images."""
-    inputs, samples = prepared(model, coloured(9999))
-    records = model.ensemble.run(model.ensemble.names, inputs)
+    batch = upper_batch(model, coloured(9999))
     lane, values = model.lanes['search'], []
     lane.distiller.relaxation = 'losses'
     for index in range(4):
         alpha = torch.full((4, ), -1e4)
         alpha[index] = 0
         lane.selection.alpha.data = alpha
-        values.append(lane.upper_loss(model._student_inputs(inputs), samples, records).item())
+        values.append(upper_loss(lane, batch).item())
     return values
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import at
 
 from mmdynakd.functional import invert_cdf, uniform
 from mmdynakd.models.selections import CategoricalDistribution, Choice
@@ -92,7 +93,7 @@ def test_errors(kwargs, message):
 @pytest.mark.parametrize('u', US)
 def test_the_draw_is_one_teacher_of_weight_one(u):
     probs = [0.1, 0.3, 0.6]
-    choice = dist(probs).choose(u)
+    choice = dist(probs).choose(at(u))
     index = 0 if u < 0.1 else 1 if u < 0.4 else 2
     assert choice == Choice({NAMES[index]: 1.0}, probs[index])
 
@@ -103,7 +104,7 @@ def test_a_learned_theta_draws_like_the_same_fixed_one():
     fixed = dist(learned.probs())
     for step in range(200):
         u = uniform(0, step)
-        a, b = learned.choose(u), fixed.choose(u)
+        a, b = learned.choose(at(u)), fixed.choose(at(u))
         assert a.weights == b.weights and a.scale == pytest.approx(b.scale, rel=1e-14)
 
 
@@ -116,8 +117,8 @@ def test_expected_scale_of_each_weighting(weights):
     middles = [(cdf[i] + (cdf[i - 1] if i else 0)) / 2 for i in range(len(probs))]
     for mode, expected in ((False, 1.0), (True, sum(p * p for p in probs)), ('normalized', 1.0)):
         made = dist(probs, names, weight_by_probability=mode)
-        scales = [made.choose(u).scale for u in middles]
-        assert [next(iter(made.choose(u).weights)) for u in middles] == names
+        scales = [made.choose(at(u)).scale for u in middles]
+        assert [next(iter(made.choose(at(u)).weights)) for u in middles] == names
         assert sum(p * s for p, s in zip(probs, scales)) == pytest.approx(expected, rel=1e-12)
         if mode:  # proportional to θ̂
             assert [s * probs[0] for s in scales] == pytest.approx([p * scales[0] for p in probs], rel=1e-12)
@@ -125,33 +126,34 @@ def test_expected_scale_of_each_weighting(weights):
 
 @pytest.mark.parametrize('mode', [True, False, 'normalized'])
 def test_one_hot_and_single_teacher_have_scale_one(mode):
-    assert dist('mid', weight_by_probability=mode).choose(0.5) == Choice({'mid': 1.0}, 1.0)
-    assert dist(teachers=['only'], weight_by_probability=mode).choose(0.99) == Choice({'only': 1.0}, 1.0)
+    assert dist('mid', weight_by_probability=mode).choose(at(0.5)) == Choice({'mid': 1.0}, 1.0)
+    assert dist(teachers=['only'], weight_by_probability=mode).choose(at(0.99)) == Choice({'only': 1.0}, 1.0)
 
 
 def test_the_default_weighting_is_the_papers():
-    assert dist([0.2, 0.3, 0.5]).choose(0.0).scale == 0.2
+    assert dist([0.2, 0.3, 0.5]).choose(at(0.0)).scale == 0.2
 
 
 @pytest.mark.parametrize('mode, same', [(0, False), (1, True), (np.False_, False), (np.True_, True)])
 def test_numbers_count_as_booleans(mode, same):
     """As they come from a command line (``weight_by_probability=0``)."""
     probs = [0.2, 0.3, 0.5]
-    assert dist(probs, weight_by_probability=mode).choose(0.3) == dist(probs, weight_by_probability=same).choose(0.3)
+    first, second = (dist(probs, weight_by_probability=value) for value in (mode, same))
+    assert first.choose(at(0.3)) == second.choose(at(0.3))
 
 
 def test_teachers_of_zero_probability_are_never_drawn():
     made = dist([0.5, 0.0, 0.5])
-    drawn = {next(iter(made.choose(uniform(0, step)).weights)) for step in range(500)}
+    drawn = {next(iter(made.choose(at(uniform(0, step))).weights)) for step in range(500)}
     assert drawn == {'big', 'small'}
-    assert next(iter(dist([0.0, 1.0, 0.0]).choose(0.0).weights)) == 'mid'
+    assert next(iter(dist([0.0, 1.0, 0.0]).choose(at(0.0)).weights)) == 'mid'
 
 
 def test_the_draw_inverts_the_cdf_in_the_teachers_order():
     made = dist([0.2, 0.3, 0.5])
     for step in range(100):
         u = uniform(4, step)
-        assert made.choose(u).weights == {NAMES[invert_cdf([0.2, 0.3, 0.5], u)]: 1.0}
+        assert made.choose(at(u)).weights == {NAMES[invert_cdf([0.2, 0.3, 0.5], u)]: 1.0}
 
 
 def test_relax_weighs_all_teachers_with_gradient():

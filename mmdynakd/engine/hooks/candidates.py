@@ -2,6 +2,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -13,7 +14,7 @@ from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_json, write_theta
 
-from .evaluation import evaluation_config, is_same_plan, write_plan
+from .evaluation import candidate_lane, evaluation_config, is_same_plan, write_plan
 from .results import check_loops, check_metric
 
 STATE = 'dynakd_search'
@@ -70,7 +71,7 @@ class CandidateEvaluationHook(Hook):
         if not algorithm.searched:
             raise ValueError('CandidateEvaluationHook observes a search, but no lane learns θ '
                              '(model.distribution.probs is fixed)')
-        teachers = algorithm.ensemble.names
+        teachers = _teachers(algorithm)
         if 'model' not in runner.cfg:
             raise ValueError('the evaluation is built from the config: make the search by Runner.from_cfg(cfg)')
         check_loops(runner)
@@ -90,7 +91,7 @@ class CandidateEvaluationHook(Hook):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f'snapshots, fixed_candidates and baselines share the names {repeated}')
-        fixed = {name: dict(distribution=dict(probs=probs)) for name, probs in self.fixed_candidates.items()}
+        fixed = {name: candidate_lane(self._settings(runner), probs) for name, probs in self.fixed_candidates.items()}
         algorithm.check_lanes({**fixed, **self.baselines})
         self._searching = True
         if not self.history:
@@ -124,7 +125,7 @@ class CandidateEvaluationHook(Hook):
             print_log(f"candidate {candidate['name']} equals {candidate['same_as']} (total variation < {SAME}): "
                       'evaluated once', 'current')
         if is_main_process():
-            teachers = algorithm_of(runner).ensemble.names
+            teachers = _teachers(algorithm_of(runner))
             write_json(runner.work_dir, 'candidates.json',
                        dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged))
             write_theta(runner.work_dir, self.history, self.snapshots)
@@ -141,7 +142,7 @@ class CandidateEvaluationHook(Hook):
 
     def _observe(self, runner: Runner, step: int) -> None:
         for name, lane in algorithm_of(runner).searched.items():
-            theta = _theta(lane)
+            theta = lane.selection.marginal()
             check_finite(name, step, theta, _upper_loss(runner, name))
             self.history.append(dict(step=step, lane=name, theta=theta))
             for teacher, value in theta.items():
@@ -154,13 +155,21 @@ class CandidateEvaluationHook(Hook):
         lanes = algorithm_of(runner).searched
         for name, lane in lanes.items():
             number = 1 + sum(snapshot['lane'] == name for snapshot in self.snapshots)
-            self.snapshots.append(dict(name=_label(lanes, name, number), lane=name, step=step, theta=_theta(lane),
-                                       entropy=entropy(lane.selection.probs()), upper_loss=_upper_loss(runner, name)))
+            selection = lane.selection
+            self.snapshots.append(dict(
+                name=_label(lanes, name, number), lane=name, step=step, theta=selection.by_teacher(),
+                entropy=entropy(selection.probs()), upper_loss=_upper_loss(runner, name)))
+
+    @staticmethod
+    def _settings(runner: Runner) -> Mapping:
+        """Those of the first lane that searches: fixed candidates compete under them."""
+        return (runner.cfg.model.get('lanes') or {}).get(next(iter(algorithm_of(runner).searched))) or {}
 
     def _fixed(self, runner: Runner) -> list[dict]:
-        teachers = algorithm_of(runner).ensemble.names
-        return [dict(name=name, lane=None, step=None, theta=dict(zip(teachers, as_simplex(probs, len(teachers)))),
-                     entropy=entropy(probs), upper_loss=None) for name, probs in self.fixed_candidates.items()]
+        lane, teachers = next(iter(algorithm_of(runner).searched)), _teachers(algorithm_of(runner))
+        thetas = {name: as_simplex(probs, len(teachers)) for name, probs in self.fixed_candidates.items()}
+        return [dict(name=name, lane=lane, step=None, theta=dict(zip(teachers, theta)), entropy=entropy(theta),
+                     upper_loss=None) for name, theta in thetas.items()]
 
 
 def check_finite(lane: str, step: int, theta: Mapping[str, float], upper_loss: float | None) -> None:
@@ -174,8 +183,7 @@ def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:
     """Splits into distinct candidates and those within total variation 0.01 of an earlier one (``same_as``)."""
     kept, merged = [], []
     for candidate in candidates:
-        theta = list(candidate['theta'].values())
-        twin = next((k for k in kept if total_variation(theta, list(k['theta'].values())) < SAME), None)
+        twin = next((k for k in kept if total_variation(_rows(candidate), _rows(k)) < SAME), None)
         if twin is None:
             kept.append(candidate)
         else:
@@ -183,12 +191,18 @@ def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:
     return kept, merged
 
 
+def _teachers(algorithm: nn.Module) -> list[str]:
+    """Names of the teachers among which the lanes search."""
+    return list(dict.fromkeys(t for lane in algorithm.searched.values() for t in lane.selection.teachers))
+
+
+def _rows(candidate: dict) -> np.ndarray:
+    """θ as (n,), or (C, n) where it is class-conditional."""
+    return np.array(list(candidate['theta'].values())).T
+
+
 def _label(lanes: Mapping, name: str, number: int) -> str:
     return f'cat{number}' if len(lanes) == 1 else f'{name}_cat{number}'
-
-
-def _theta(lane: nn.Module) -> dict[str, float]:
-    return dict(zip(lane.selection.teachers, lane.selection.probs()))
 
 
 def _upper_loss(runner: Runner, lane: str) -> float | None:

@@ -3,7 +3,7 @@ import copy
 import json
 import os
 import os.path as osp
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config
 from mmengine.dist import master_only
@@ -28,7 +28,7 @@ def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping
     """
     cfg = copy.deepcopy(runner.cfg)
     searched = cfg.model.get('lanes') or {}
-    lanes = {c['name']: _candidate_lane(searched.get(c['lane']) or {}, c['theta']) for c in candidates}
+    lanes = {c['name']: candidate_lane(searched.get(c['lane']) or {}, c['theta']) for c in candidates}
     cfg.model.lanes = {**lanes, **copy.deepcopy(dict(baselines))}
     cfg.work_dir = osp.join(runner.work_dir, FOLDER)
     cfg.experiment_name = f'{runner.experiment_name}_{FOLDER}'
@@ -40,10 +40,10 @@ def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping
     return cfg
 
 
-def _candidate_lane(searched: Mapping, theta: Mapping[str, float]) -> dict:
+def candidate_lane(searched: Mapping, theta: Mapping | Sequence) -> dict:
     """The lane that was searched, its own settings kept, with θ fixed."""
     lane = copy.deepcopy(dict(searched))
-    lane['distribution'] = {**(lane.get('distribution') or {}), 'probs': dict(theta)}
+    lane['distribution'] = {**(lane.get('distribution') or {}), 'probs': copy.deepcopy(theta)}
     return lane
 
 

@@ -75,11 +75,11 @@ class ResultsHook(Hook):
 
     def _row(self, name: str, lane: nn.Module, val: dict, test: dict) -> dict:
         selection = lane.selection
-        theta = None if selection is None else dict(zip(selection.teachers, selection.probs()))
         role = 'candidate' if self.candidates is None or name in self.candidates else 'baseline'
-        return dict(name=name, role='baseline' if selection is None else role, theta=theta,
-                    weight_by_probability=None if selection is None else selection.weight_by_probability,
-                    val=_floats(val), test=_floats(test))
+        row = dict(name=name, role='baseline' if selection is None else role, selection=None, teachers=[], theta=None)
+        if selection is not None:
+            row.update(selection=type(selection).__name__, teachers=selection.teachers, **selection.summary())
+        return dict(**row, val=_floats(val), test=_floats(test))
 
 
 def check_loops(runner: Runner) -> None:

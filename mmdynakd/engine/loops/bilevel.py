@@ -38,14 +38,14 @@ class UpperSteps:
                              'check train_cfg.upper_dataloader.dataset')
         self._dataloader = dataloader
 
-    def run(self, iteration: int) -> None:
-        """The upper step before lower step ``iteration``, if one is due."""
+    def run(self, iteration: int, train_batch: dict) -> None:
+        """The upper step before lower step ``iteration`` on ``train_batch``, if one is due."""
         optim_wrapper = self.runner.optim_wrapper
         if not self.searched or not optim_wrapper.is_upper_step(iteration):
             return
         if self._batches is None:
             self._batches = CyclingBatches(self._dataloader, optim_wrapper.upper_steps_before(iteration))
-        losses = algorithm_of(self.runner).upper_step(next(self._batches), optim_wrapper)
+        losses = algorithm_of(self.runner).upper_step(next(self._batches), optim_wrapper, train_batch)
         for name, loss in losses.items():
             self.runner.message_hub.update_scalar(f'train/{name}/upper_loss', loss)
 
@@ -113,7 +113,7 @@ class BilevelTrainLoop(EpochBasedTrainLoop):
         super().run_epoch()
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        self.upper.run(self._iter)
+        self.upper.run(self._iter, data_batch)
         super().run_iter(idx, data_batch)
 
 
@@ -135,5 +135,5 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
         return super().run()
 
     def run_iter(self, data_batch: dict) -> None:
-        self.upper.run(self._iter)
+        self.upper.run(self._iter, data_batch)
         super().run_iter(data_batch)

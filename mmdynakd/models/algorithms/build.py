@@ -56,7 +56,7 @@ def raw_preprocessor(data_preprocessor: Mapping | None, own: Mapping | None,
 def build_lanes(student: nn.Module, teachers: list[str], lanes: Mapping[str, Mapping], defaults: dict) -> nn.ModuleDict:
     """One lane a name, each with a copy of the student; every lane is built from the same random state."""
     for name, overrides in lanes.items():
-        _check_lane(name, overrides, defaults)
+        _check_lane(name, overrides, defaults, teachers)
     settings = [_merge(defaults, overrides) for overrides in lanes.values()]
     students = [student, *(copy.deepcopy(student) for _ in settings[1:])]
     pairs = list(zip(students, settings))
@@ -64,12 +64,15 @@ def build_lanes(student: nn.Module, teachers: list[str], lanes: Mapping[str, Map
 
 
 def _build_lane(student: nn.Module, setting: Mapping, teachers: list[str]) -> Lane:
-    weight = setting['student_loss_weight']
+    own = {key: setting[key] for key in ('student_loss_weight', 'upper_objective', 'virtual_lr')}
     if setting['distribution'] is None:
-        return Lane(student, None, None, weight)
-    selection = _as_module(setting['distribution'], CategoricalDistribution, teachers=teachers)
-    distiller = CategoricalDistiller(setting['distiller'], teachers, setting['relaxation'], selection.learnable)
-    return Lane(student, selection, distiller, weight)
+        return Lane(student, None, None, **own)
+    employed, distiller = list(setting['teachers'] or teachers), setting['distiller']
+    if isinstance(distiller, Mapping) and set(distiller) == set(teachers):  # one a teacher, of the whole ensemble
+        distiller = {teacher: distiller[teacher] for teacher in employed}
+    selection = _as_module(setting['distribution'], CategoricalDistribution, teachers=employed)
+    distiller = CategoricalDistiller(distiller, employed, setting['relaxation'], selection.learnable)
+    return Lane(student, selection, distiller, **own)
 
 
 def _merge(defaults: dict, overrides: Mapping) -> dict:
@@ -77,6 +80,8 @@ def _merge(defaults: dict, overrides: Mapping) -> dict:
     merged = {**defaults, **overrides}
     if merged['distribution'] is None:
         return {**merged, 'student_loss_weight': overrides.get('student_loss_weight', 1.0)}
+    if 'type' in merged['distribution']:  # another selection has arguments of its own
+        return merged
     return {**merged, 'distribution': {**(defaults['distribution'] or {}), **merged['distribution']}}
 
 
@@ -85,8 +90,11 @@ def _as_module(cfg: Mapping, default: type, **kwargs) -> nn.Module:
     return MODELS.build(cfg)
 
 
-def _check_lane(name: str, overrides: Mapping, defaults: dict) -> None:
+def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> None:
     if not name or any(part in name for part in ('.', '/', 'loss')):
         raise ValueError(f"lane name {name!r} must be non-empty, without '.', '/' or 'loss'")
     if not isinstance(overrides, Mapping) or set(overrides) - set(defaults):
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}, got {overrides!r}')
+    unknown = sorted(set(overrides.get('teachers') or []) - set(teachers))
+    if unknown:
+        raise ValueError(f'lanes.{name}.teachers names no teachers of the ensemble: {unknown}; there are {teachers}')

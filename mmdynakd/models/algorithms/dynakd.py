@@ -1,19 +1,23 @@
 """The multi-teacher algorithm: lanes of students over one ensemble of teachers."""
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import BaseAlgorithm
 from torch import nn
 
-from mmdynakd.functional import uniform
+from mmdynakd.functional import Draws
 from mmdynakd.models.teachers import TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.registry import MODELS
 
+from .batch import labels_of, union
 from .build import build_lanes, in_order, raw_preprocessor, with_preprocessor
+from .lane import Batch, Lane
 from .randomness import same_start, seed_step
+from .upper import unrolled_upper_loss, upper_loss
 
 Losses = dict[str, torch.Tensor]
 
@@ -29,10 +33,14 @@ class DynaKD(BaseAlgorithm):
         teachers: see :class:`TeacherEnsemble`.
         distiller: see :class:`CategoricalDistiller`: config of a MMRazor distiller, or one per teacher by name.
         distribution: arguments of :class:`CategoricalDistribution`; by default θ is learned.
-        lanes: ``{name: overrides}``, overrides among ``distribution`` (None: labels only), ``distiller``,
-            ``relaxation`` and ``student_loss_weight``. By default one lane, ``search``.
+        lanes: ``{name: overrides}``, overrides among ``distribution`` (None: labels only; with ``type`` any
+            selection), ``distiller``, ``relaxation``, ``student_loss_weight``, ``upper_objective``, ``virtual_lr`` and
+            ``teachers`` (names of those it employs, by default all). By default one lane, ``search``.
         relaxation: ``'outputs'`` or ``'losses'``, see :class:`CategoricalDistiller`.
         student_loss_weight: factor on the students' own label loss.
+        upper_objective: what the upper step minimises: ``'first_order'``, the distillation loss at frozen weights
+            (eq. 3), or ``'unrolled'``, the label loss after one virtual step, see :func:`mmdynakd.functional.unrolled`.
+        virtual_lr: ξ of that step; None takes the students' learning rate at hand.
         draw_seed: seed of the draws; None takes the run's seed.
         teacher_order: the teachers' names in their order, where that of the mapping may be lost: MMEngine sorts the
             keys of a config that it dumps, so ``tools/train.py`` writes the order here.
@@ -51,6 +59,8 @@ class DynaKD(BaseAlgorithm):
                  lanes: Mapping[str, Mapping] | None = None,
                  relaxation: str = 'outputs',
                  student_loss_weight: float = 0.0,
+                 upper_objective: str = 'first_order',
+                 virtual_lr: float | None = None,
                  draw_seed: int | None = None,
                  teacher_order: Sequence[str] | None = None,
                  data_preprocessor: Mapping | None = None,
@@ -63,7 +73,8 @@ class DynaKD(BaseAlgorithm):
         ensemble.check_classes(student)
         object.__setattr__(self, 'ensemble', ensemble)
         defaults = dict(distribution=distribution or {}, distiller=distiller, relaxation=relaxation,
-                        student_loss_weight=student_loss_weight)
+                        student_loss_weight=student_loss_weight, upper_objective=upper_objective,
+                        virtual_lr=virtual_lr, teachers=None)
         self.lanes = build_lanes(student, ensemble.names, lanes or dict(search={}), defaults)
         self._lane_defaults = defaults
         for lane in self.lanes.values():
@@ -100,32 +111,73 @@ class DynaKD(BaseAlgorithm):
             inputs: (B, C, H, W) raw pixels, 0..255.
             data_samples: B samples with labels.
         """
-        u = uniform(self.draw_seed or 0, self.step)
-        choices = {name: lane.choose(u) for name, lane in self.lanes.items()}
-        employed = dict.fromkeys(teacher for choice in choices.values() for teacher in choice.weights)
-        records = self.ensemble.run(employed, inputs)
-        inputs = self._student_inputs(inputs)
+        draws, labels = self._draws(), self._labels(data_samples, inputs.device)
+        choices = {name: lane.choose(draws, labels) for name, lane in self.lanes.items()}
+        names, rows = union(choices.values())
+        records = self.ensemble.run(names, inputs, rows)
+        batch = Batch(self._student_inputs(inputs), data_samples, labels, records, draws)
         losses: Losses = {}
         for name, lane in self.lanes.items():
-            seed_step(self.draw_seed or 0, self.step)
-            own = lane.loss(inputs, data_samples, records, choices[name])
-            losses.update({f'{name}/{key}': value for key, value in own.items()})
+            seed_step(draws.seed, draws.step)
+            losses.update({f'{name}/{key}': value for key, value in lane.loss(batch, choices[name]).items()})
         self.step += 1
         return losses
 
-    def upper_losses(self, inputs: torch.Tensor, data_samples: list[BaseDataElement]) -> Losses:
-        """Upper step of every searched lane: ``{lane: scalar}``; all teachers run once."""
-        records = self.ensemble.run(self.ensemble.names, inputs)
-        inputs = self._student_inputs(inputs)
-        return {name: lane.upper_loss(inputs, data_samples, records) for name, lane in self.searched.items()}
+    def upper_losses(self, val: dict, train: dict | None = None,
+                     lr: Mapping[str, float] | None = None) -> dict[str, torch.Tensor]:
+        """Upper step of every searched lane: ``{lane: scalar}``; each teacher runs once a batch.
 
-    def upper_step(self, data: dict, optim_wrapper) -> dict[str, torch.Tensor]:
-        """One step on θ from a batch of the validation split; returns the upper losses by lane."""
+        Args:
+            val: preprocessed batch of the validation split.
+            train: that of the training split, for unrolled lanes.
+            lr: learning rate by lane, for unrolled lanes without a ``virtual_lr``.
+        """
+        val, losses = self._batch(val, self.searched.values()), {}
+        unrolled = {name: lane for name, lane in self.searched.items() if lane.upper_objective == 'unrolled'}
+        train = self._batch(train, unrolled.values()) if unrolled else None
+        for name, lane in self.searched.items():
+            losses[name] = unrolled_upper_loss(lane, val, train, lane.virtual_lr or lr[name]) if name in unrolled \
+                else upper_loss(lane, val)
+        return losses
+
+    def upper_step(self, data: dict, optim_wrapper, train_data: dict | None = None) -> dict[str, torch.Tensor]:
+        """One step on θ from a batch of the validation split; returns the upper losses by lane.
+
+        Args:
+            data: batch of a loader of the validation split.
+            optim_wrapper: the run's.
+            train_data: batch of the training split, needed where a lane is unrolled.
+
+        Raises:
+            ValueError: without ``train_data`` where it is needed.
+        """
+        if self.needs_train_batch and train_data is None:
+            raise ValueError("upper_objective='unrolled' takes a virtual step on a training batch: give train_data")
         with optim_wrapper.theta_context(self):
-            data = self.data_preprocessor(data, training=False)
-            losses = self.upper_losses(data['inputs'], data['data_samples'])
+            val = self.data_preprocessor(data, training=False)
+            train = self.data_preprocessor(train_data, training=True) if self.needs_train_batch else None
+            lr = {name: optim_wrapper[name].get_lr()['lr'][0] for name in self.searched}
+            losses = self.upper_losses(val, train, lr)
         optim_wrapper.update_theta(losses, {name: lane.selection.alpha for name, lane in self.searched.items()})
         return {name: loss.detach() for name, loss in losses.items()}
+
+    @property
+    def needs_train_batch(self) -> bool:
+        return any(lane.upper_objective == 'unrolled' for lane in self.searched.values())
+
+    def _labels(self, data_samples: list[BaseDataElement], device: torch.device) -> torch.Tensor | None:
+        needed = any(lane.needs_labels for lane in self.lanes.values())
+        return labels_of(data_samples, device) if needed else None
+
+    def _draws(self) -> Draws:
+        return Draws(self.draw_seed or 0, self.step, get_rank(), get_world_size())
+
+    def _batch(self, data: dict, lanes: Iterable[Lane]) -> Batch:
+        """A batch of a searched step: all teachers of ``lanes`` run on all samples."""
+        inputs, samples = data['inputs'], data['data_samples']
+        names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
+        return Batch(self._student_inputs(inputs), samples, self._labels(samples, inputs.device),
+                     self.ensemble.run(names, inputs), self._draws())
 
     def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
         """``{lane: total loss}`` for the optim wrapper, and the log variables ``lane/name``."""

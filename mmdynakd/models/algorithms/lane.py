@@ -1,17 +1,23 @@
 """A lane: one student in training."""
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
+from mmengine.registry import DefaultScope
+from mmrazor.models.task_modules import RecorderManager
 from torch import nn
 
-from mmdynakd.functional import NoHypergradientError, first_order
+from mmdynakd.functional import Draws
 from mmdynakd.models.distillers import CategoricalDistiller
-from mmdynakd.models.selections import CategoricalDistribution, Choice
+from mmdynakd.models.selections import Choice, Evidence, Selection
 from mmdynakd.models.teachers import TeacherEnsemble
-from mmdynakd.models.teachers.ensemble import Records
+from mmdynakd.models.teachers.ensemble import OUTPUTS
+
+from .batch import Batch
 
 Losses = dict[str, torch.Tensor]
+OBJECTIVES = ('first_order', 'unrolled')
 
 
 class Lane(nn.Module):
@@ -22,67 +28,92 @@ class Lane(nn.Module):
         selection: who teaches; None trains on the labels alone.
         distiller: compares student and teachers; None with ``selection`` None.
         student_loss_weight: factor on the student's own (label) loss; the paper's L has none (0).
+        upper_objective: ``'first_order'`` or ``'unrolled'``, see :mod:`.upper`.
+        virtual_lr: ξ of the unrolled objective; None is the learning rate at hand.
+
+    Raises:
+        ValueError: for another ``upper_objective``, or a ``virtual_lr`` that is not positive.
     """
 
-    def __init__(self, student: nn.Module, selection: CategoricalDistribution | None,
-                 distiller: CategoricalDistiller | None, student_loss_weight: float) -> None:
+    def __init__(self, student: nn.Module, selection: Selection | None, distiller: CategoricalDistiller | None,
+                 student_loss_weight: float, upper_objective: str = 'first_order',
+                 virtual_lr: float | None = None) -> None:
         super().__init__()
+        if upper_objective not in OBJECTIVES:
+            raise ValueError(f'upper_objective must be one of {OBJECTIVES}, got {upper_objective!r}')
+        if virtual_lr is not None and not virtual_lr > 0:
+            raise ValueError(f'virtual_lr must be > 0, or None for the learning rate at hand, got {virtual_lr!r}')
+        self.upper_objective, self.virtual_lr = upper_objective, virtual_lr
         self.student, self.selection, self.distiller = student, selection, distiller
         self.student_loss_weight = student_loss_weight
+        self._logits: RecorderManager | None = None
+        self._ensemble: TeacherEnsemble | None = None
 
     @property
     def learns_theta(self) -> bool:
         return self.selection is not None and self.selection.learnable
 
     def prepare(self, ensemble: TeacherEnsemble) -> None:
-        if self.distiller is not None:
-            self.distiller.prepare_from_student(self.student)
-            self.distiller.prepare_from_teacher(ensemble)
+        if self.selection is None:
+            return
+        self.distiller.prepare_from_student(self.student)
+        self.distiller.prepare_from_teacher(ensemble)
+        if self.selection.needs_evidence:
+            self._ensemble, self._logits = ensemble, _logits_recorder(self.student)
 
-    def choose(self, u: float) -> Choice:
-        return self.selection.choose(u) if self.selection is not None else Choice({})
+    @property
+    def needs_labels(self) -> bool:
+        return self.selection is not None and self.selection.needs_labels
 
-    def loss(self, inputs: torch.Tensor, data_samples: list, records: Records, choice: Choice) -> Losses:
-        """Lower step (eq. 4): ``θ̂ · L_d(f_T̂(x), f_S(x; w))``, plus the weighted label loss.
+    def choose(self, draws: Draws, labels: torch.Tensor | None) -> Choice:
+        return self.selection.choose(draws, labels) if self.selection is not None else Choice({})
 
-        Args:
-            inputs: (B, C, H, W), under the student's preprocessor.
-            data_samples: B samples with labels.
-            records: of the teachers in ``choice``.
-        """
-        with self._recording(choice.weights):
-            own = self.student(inputs, data_samples, mode='loss')
+    def forward(self, action: Callable[[], Any]) -> Any:
+        """Calls ``action``: within ``torch.func.functional_call`` the lane has other parameters."""
+        return action()
+
+    def loss(self, batch: Batch, choice: Choice) -> Losses:
+        """Lower step (eq. 4): ``θ̂ · L_d(f_T̂(x), f_S(x; w))``, plus the weighted label loss."""
+        with self.recording(choice.weights):
+            own = self.student(batch.inputs, batch.data_samples, mode='loss')
         weight = self.student_loss_weight  # the prefix, as MMRazor's, keeps the name 'loss' for the total
         losses = {f'student.{key}': weight * value if 'loss' in key else value for key, value in own.items()} \
             if weight else {}
         if choice.weights:
-            losses.update(_distinct(self.distiller.compute_distill_losses(records, choice)))
+            choice = self._weighed(choice, batch)
+            losses.update(_distinct(self.distiller.compute_distill_losses(batch.records, choice)))
         return losses
 
-    def upper_loss(self, inputs: torch.Tensor, data_samples: list, records: Records) -> torch.Tensor:
-        """Upper step (eq. 3): scalar ``L_d(Σ_i θ_i f_Ti(x), f_S(x))``, its gradient reaching α alone.
+    def _weighed(self, choice: Choice, batch: Batch) -> Choice:
+        if not self.selection.needs_evidence:
+            return choice
+        logits = self._logits.get_recorder('logits').get_record_data()
+        return self.selection.weigh(choice, Evidence(
+            batch.labels, logits.detach(), {name: batch.records[name][OUTPUTS][0] for name in choice.weights},
+            self._adapted_logits))
 
-        The student is frozen: eval mode, no gradient, its BatchNorm buffers untouched.
-        """
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad(), self._recording(self.selection.teachers):
-                self.student(inputs, data_samples, mode='loss')
-            return first_order(self.selection.alpha, lambda theta: self._relaxed_loss(records, theta))
-        except NoHypergradientError as error:
-            names = [n for d in self.distiller.distillers.values() for n in d.distill_losses]
-            raise NoHypergradientError(f"{error}: one of the losses {names} detaches the teacher; set its "
-                                       'teacher_detach=False') from error
-        finally:
-            self.train(training)
+    @torch.no_grad()
+    def _adapted_logits(self, teacher: str) -> torch.Tensor:
+        return self._ensemble.classify(teacher, self.distiller.adapted_feature(teacher))
 
-    def _relaxed_loss(self, records: Records, theta: torch.Tensor) -> torch.Tensor:
-        losses = self.distiller.compute_distill_losses(records, self.selection.relax(theta))
-        return sum(value.mean() for key, value in losses.items() if 'loss' in key)
+    @contextlib.contextmanager
+    def recording(self, teachers: Iterable[str]):
+        """Within it, the student's forward is recorded."""
+        with contextlib.ExitStack() as stack:
+            if self.distiller is not None:
+                stack.enter_context(self.distiller.recording(teachers))
+            if self._logits is not None:
+                stack.enter_context(self._logits)
+            yield
 
-    def _recording(self, teachers: Iterable[str]) -> contextlib.AbstractContextManager:
-        return self.distiller.recording(teachers) if self.distiller is not None else contextlib.nullcontext()
+
+def _logits_recorder(student: nn.Module) -> RecorderManager:
+    """Records what the student's classifier gives: its head, or the whole network of a ``TimmClassifier``."""
+    source = 'head' if hasattr(student, 'head') else 'model'
+    with DefaultScope.overwrite_default_scope('mmrazor'):
+        recorders = RecorderManager(dict(logits=dict(type='ModuleOutputs', source=source)))
+    recorders.initialize(student)
+    return recorders
 
 
 def _distinct(distill: Losses) -> Losses:

@@ -8,6 +8,7 @@ from mmengine.registry import DefaultScope
 from mmrazor.models.distillers import BaseDistiller
 from torch import nn
 
+from mmdynakd.functional import weighted_loss
 from mmdynakd.models.selections import Choice
 from mmdynakd.models.teachers import TeacherEnsemble, TeacherView
 from mmdynakd.models.teachers.ensemble import Records
@@ -53,6 +54,7 @@ class CategoricalDistiller(BaseDistiller):
             check_theta_gradient(configs)
         self._recorder_configs = {name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()}
         self.distillers = nn.ModuleDict({name: _build(cfg) for name, cfg in configs.items()})
+        _share_recorders([(d, configs[name].get('student_recorders') or {}) for name, d in self.distillers.items()])
         self._shared = _is_one(distiller)  # not by the key: a teacher may be called so
 
     def _by_teacher(self, distiller: Mapping) -> dict[str, dict]:
@@ -93,30 +95,62 @@ class CategoricalDistiller(BaseDistiller):
     @contextlib.contextmanager
     def recording(self, teachers: Iterable[str] | None = None) -> Iterator[None]:
         """Within it, the student's forward is recorded for the comparison with ``teachers``, by default all."""
+        distillers = map(self.of, self.teachers if teachers is None else teachers)
+        recorders = {id(r): r for d in distillers for r in d.student_recorders.recorders.values()}
         with contextlib.ExitStack() as stack:
-            for distiller in dict.fromkeys(map(self.of, self.teachers if teachers is None else teachers)):
-                stack.enter_context(distiller.student_recorders)
+            for recorder in recorders.values():
+                stack.enter_context(recorder)
             yield
 
     def compute_distill_losses(self, records: Records, choice: Choice) -> dict[str, torch.Tensor]:
-        """Losses by name, each ``scale · L_d``; entries without 'loss' in their name are not scaled."""
-        if self.relaxation == 'outputs' or len(choice.weights) == 1:
-            losses = self._compare(records, choice.weights)
-        else:
-            losses = self._mix_losses(records, choice.weights)
-        return {key: choice.scale * value if 'loss' in key else value for key, value in losses.items()}
+        """Losses by name, each the scalar ``scale · L_d``; entries without 'loss' in their name are not scaled.
+
+        An unreduced loss is summed within a sample and averaged over the samples.
+        """
+        if choice.per_loss and self.relaxation == 'outputs':
+            raise ValueError("losses with weights of their own cannot share one mixed output: set relaxation='losses'")
+        sampled = choice.rows and self._shared  # one teacher a sample: the mix is the records of those drawn
+        if not sampled and self.relaxation == 'losses' and (len(choice.weights) > 1 or choice.per_loss):
+            return self._mix_losses(records, choice)
+        losses = self._compare(records, choice.weights)
+        return {key: weighted_loss(value, choice.scale if 'loss' in key else 1.0) for key, value in losses.items()}
+
+    def adapted_feature(self, teacher: str) -> torch.Tensor:
+        """The student's feature behind the connector for ``teacher``, the first that a loss reads.
+
+        Raises:
+            ValueError: if no loss compares a student's record through a connector.
+        """
+        distiller = self.of(teacher)
+        for mapping in distiller.loss_forward_mappings.values():
+            for record in mapping.values():
+                if record['from_student'] and record.get('connector'):
+                    return distiller.get_record(**record)
+        raise ValueError(f"the distiller of teacher '{teacher}' compares no feature through a connector: give one of "
+                         "its loss_forward_mappings a connector")
 
     def _compare(self, records: Records, weights: dict) -> dict[str, torch.Tensor]:
         distiller = self.of(next(iter(weights)))
         distiller.teacher_recorders.point(records, weights)
         return distiller.compute_distill_losses()
 
-    def _mix_losses(self, records: Records, weights: dict) -> dict[str, torch.Tensor]:
+    def _mix_losses(self, records: Records, choice: Choice) -> dict[str, torch.Tensor]:
         total: dict[str, torch.Tensor] = {}
-        for teacher, weight in weights.items():
+        for teacher, weight in choice.weights.items():
             for key, value in self._compare(records, {teacher: 1.0}).items():
-                total[key] = total.get(key, 0) + weight * value
+                own = choice.per_loss[key][teacher] if key in choice.per_loss else weight
+                own = own * choice.scale if 'loss' in key else own
+                total[key] = total.get(key, 0) + weighted_loss(value, own)
         return total
+
+
+def _share_recorders(distillers: list[tuple[nn.Module, Mapping]]) -> None:
+    """Equal student recorders become one: MMRazor's method recorders would overwrite one another."""
+    known: dict[str, object] = {}
+    for distiller, configs in distillers:
+        own = distiller.student_recorders.recorders
+        for name, cfg in configs.items():
+            own[name] = known.setdefault(repr(sorted(cfg.items())), own[name])
 
 
 def _is_one(distiller: Mapping) -> bool:

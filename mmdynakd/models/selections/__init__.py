@@ -1,5 +1,5 @@
 """A selection says who teaches in a step, and with which weights."""
-from .base import Choice
+from .base import Choice, Evidence, Selection
 from .categorical import CategoricalDistribution
 
-__all__ = ['CategoricalDistribution', 'Choice']
+__all__ = ['CategoricalDistribution', 'Choice', 'Evidence', 'Selection']

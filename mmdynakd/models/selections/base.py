@@ -1,5 +1,11 @@
-from dataclasses import dataclass
+"""The interface of a selection."""
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import torch
+from torch import nn
+
+from mmdynakd.functional import Draws
 from mmdynakd.functional.mixing import Weight
 
 
@@ -10,7 +16,83 @@ class Choice:
     Attributes:
         weights: ``{teacher: weight}`` of the teachers that must run; what the mix multiplies. A weight is a number,
             a 0-dim tensor or (B,), one a sample. A draw has one teacher, of weight 1.
-        scale: factor on the distillation loss (θ̂ in eq. 4).
+        scale: factor on the distillation loss (θ̂ in eq. 4), a number or (B,).
+        rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all; its weight is 0 for
+            the others.
+        per_loss: ``{loss name: weights}`` where a loss has weights of its own; needs mixed losses.
     """
     weights: dict[str, Weight]
-    scale: float = 1.0
+    scale: Weight = 1.0
+    rows: dict[str, torch.Tensor] = field(default_factory=dict)
+    per_loss: dict[str, dict[str, Weight]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a rule may look at once teachers and student have run; nothing has a gradient.
+
+    Attributes:
+        labels: (B,) class indices.
+        student_logits: (B, C).
+        teacher_logits: ``{teacher: (B, C)}``.
+        adapted_logits: maps a teacher to (B, C), its own classifier on the student's feature behind that teacher's
+            connector.
+    """
+    labels: torch.Tensor
+    student_logits: torch.Tensor
+    teacher_logits: Mapping[str, torch.Tensor]
+    adapted_logits: Callable[[str], torch.Tensor]
+
+
+class Selection(nn.Module):
+    """Who teaches: by default all, with the weight 1/n.
+
+    Args:
+        teachers: names of the n teachers, in their order.
+
+    Raises:
+        ValueError: for no teachers, or repeated names.
+    """
+    learnable = False
+    needs_evidence = False  # whether :meth:`weigh` looks at outputs
+
+    def __init__(self, teachers: Sequence[str]) -> None:
+        super().__init__()
+        self.teachers = list(teachers)
+        if not self.teachers:
+            raise ValueError('a distribution needs at least one teacher')
+        if len(set(self.teachers)) < len(self.teachers):
+            raise ValueError(f'teacher names repeat: {self.teachers}')
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.needs_evidence
+
+    def choose(self, draws: Draws, labels: torch.Tensor | None = None) -> Choice:
+        """Before anything runs: who must run in this step, and, where they are known already, the weights.
+
+        Args:
+            draws: the step's random numbers.
+            labels: (B,) class indices, on the batch's device, where ``needs_labels``.
+        """
+        return Choice(dict.fromkeys(self.teachers, 1 / len(self.teachers)))
+
+    def weigh(self, choice: Choice, evidence: Evidence) -> Choice:
+        """After teachers and student ran, where ``needs_evidence``: the choice with its weights."""
+        return choice
+
+    def summary(self) -> dict:
+        """What a report says of it, as JSON: numbers by name."""
+        return {}
+
+    def by_name(self, values: Mapping, key: str, complete: bool) -> list:
+        """The teachers' values in their order, absent ones 0.
+
+        Raises:
+            ValueError: for unknown names, or missing ones where ``complete``.
+        """
+        unknown = sorted(set(values) - set(self.teachers))
+        missing = [t for t in self.teachers if t not in values] if complete else []
+        if unknown or missing:
+            raise ValueError(f'{key} names the teachers {self.teachers}; unknown: {unknown}, missing: {missing}')
+        return [values.get(t, 0.0) for t in self.teachers]

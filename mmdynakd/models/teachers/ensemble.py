@@ -16,7 +16,8 @@ from mmdynakd.registry import MODELS
 from .loading import load_checkpoint_into
 
 Records = dict[str, dict[str, list]]
-TEACHER_KEYS = {'model', 'checkpoint', 'config'}
+OUTPUTS = 'outputs'  # key of the network's output in every teacher's records
+TEACHER_KEYS = {'model', 'checkpoint', 'config', 'accuracy', 'source'}
 
 
 class TeacherEnsemble:
@@ -29,7 +30,7 @@ class TeacherEnsemble:
         teachers: ``{name: dict(model=…, checkpoint=…, config=…)}``, strong to weak. ``model`` is a MMPretrain
             classifier (config or module), ``checkpoint`` a path or https URL (None: ``model`` brings its weights,
             by ``pretrained=`` or as a module), ``config`` the config file that trains it, for the error when the
-            checkpoint is missing.
+            checkpoint is missing; ``accuracy`` and ``source`` are notes.
         default_preprocessor: preprocessor config of teachers that have none of their own.
 
     Raises:
@@ -74,25 +75,45 @@ class TeacherEnsemble:
         return key
 
     @torch.no_grad()
-    def run(self, names: Iterable[str], inputs: torch.Tensor) -> Records:
+    def run(self, names: Iterable[str], inputs: torch.Tensor,
+            rows: Mapping[str, torch.Tensor] | None = None) -> Records:
         """Runs the named teachers once.
 
         Args:
             names: teachers to run.
             inputs: (B, C, H, W) raw pixels, 0..255, as the data set stores them (BGR or RGB).
+            rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all.
 
         Returns:
-            ``{teacher: {recorder key: list of records}}``.
+            ``{teacher: {recorder key: list of records}}``, the network's output (logits) under ``'outputs'``. The
+            records of a teacher that ran on its rows alone are 0 elsewhere.
         """
-        return {name: self._run_one(name, inputs) for name in names}
+        return {name: self._run_one(name, inputs, (rows or {}).get(name)) for name in names}
 
-    def _run_one(self, name: str, inputs: torch.Tensor) -> dict[str, list]:
+    def _run_one(self, name: str, inputs: torch.Tensor, rows: torch.Tensor | None) -> dict[str, list]:
         network, managers = self.networks[name], self._recorders[name]
+        whole = len(inputs)
+        if rows is not None and len(rows) < whole:
+            inputs = inputs[rows]
+        else:
+            rows = None
         with contextlib.ExitStack() as stack:
             for manager in managers.values():
                 stack.enter_context(manager)
-            network(own_inputs(network, inputs), mode='tensor')
-        return {key: list(manager.get_recorder(key).data_buffer) for key, manager in managers.items()}
+            output = network(own_inputs(network, inputs), mode='tensor')
+        records = {key: list(manager.get_recorder(key).data_buffer) for key, manager in managers.items()}
+        records[OUTPUTS] = [output]
+        return records if rows is None else {key: [_spread(r, rows, whole) for r in value]
+                                             for key, value in records.items()}
+
+    def classify(self, name: str, feature: torch.Tensor) -> torch.Tensor:
+        """A teacher's own neck and head on a feature map of its last stage: (B, C, H, W) to (B, classes)."""
+        network = self.networks[name]
+        if getattr(network, 'head', None) is None:
+            raise ValueError(f"teacher '{name}' ({type(network).__name__}) has no head of its own to classify "
+                             'another feature with')
+        features = (feature, )
+        return network.head(network.neck(features) if getattr(network, 'neck', None) is not None else features)
 
     def _apply(self, fn) -> None:
         for network in self.networks.values():
@@ -106,6 +127,15 @@ class TeacherEnsemble:
 
     def __deepcopy__(self, memo: dict) -> 'TeacherEnsemble':
         return self
+
+
+def _spread(record, rows: torch.Tensor, whole: int):
+    """A record of some samples as one of the whole batch, 0 elsewhere."""
+    if isinstance(record, (list, tuple)):
+        return type(record)(_spread(part, rows, whole) for part in record)
+    if not isinstance(record, torch.Tensor) or record.dim() == 0 or len(record) != len(rows):
+        return record
+    return record.new_zeros(whole, *record.shape[1:]).index_copy_(0, rows, record)
 
 
 def own_inputs(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:

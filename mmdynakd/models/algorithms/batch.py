@@ -1,0 +1,46 @@
+"""What a step hands to the lanes."""
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from mmengine.structures import BaseDataElement
+
+from mmdynakd.functional import Draws
+from mmdynakd.models.selections import Choice
+from mmdynakd.models.teachers.ensemble import Records
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What every lane sees in a step.
+
+    Attributes:
+        inputs: (B, C, H, W), under the student's preprocessor.
+        data_samples: B samples with labels.
+        labels: (B,) class indices; None where no lane asks for them.
+        records: of the teachers that ran.
+        draws: the step's random numbers.
+    """
+    inputs: torch.Tensor
+    data_samples: list
+    labels: torch.Tensor | None
+    records: Records
+    draws: Draws
+
+
+def labels_of(data_samples: list[BaseDataElement], device: torch.device) -> torch.Tensor:
+    """(B,) class indices; raises ValueError for samples without one label each."""
+    labels = [getattr(sample, 'gt_label', None) for sample in data_samples]
+    if any(label is None or label.numel() != 1 for label in labels):
+        raise ValueError('a selection looks at labels, but not every data sample has one gt_label')
+    return torch.cat([label.reshape(1) for label in labels]).to(device)
+
+
+def union(choices: Iterable[Choice]) -> tuple[list[str], dict[str, torch.Tensor]]:
+    """Who must run for all lanes, and on which samples where not on all: ``(names, {teacher: rows})``."""
+    wanted: dict[str, list] = {}
+    for choice in choices:
+        for teacher in choice.weights:
+            wanted.setdefault(teacher, []).append(choice.rows.get(teacher))
+    rows = {teacher: torch.cat(own).unique() for teacher, own in wanted.items() if all(r is not None for r in own)}
+    return list(wanted), rows
