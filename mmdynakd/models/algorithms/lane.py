@@ -106,6 +106,11 @@ class Lane(nn.Module):
                 stack.enter_context(self._logits)
             yield
 
+    def forget(self) -> None:
+        """Drops what was recorded of the student, and the graphs that hang on it."""
+        if self.distiller is not None:
+            self.distiller.forget()
+
 
 def _logits_recorder(student: nn.Module) -> RecorderManager:
     """Records what the student's classifier gives: its head, or the whole network of a ``TimmClassifier``."""

@@ -47,6 +47,7 @@ def unrolled_upper_loss(lane: Lane, val: Batch, train: Batch, lr: float) -> torc
 
     with _explained(lane):
         loss = unrolled(theta, params, train_loss, val_loss, lr, lambda gradient: all_reduce(gradient, op='mean'))
+    lane.forget()  # dual numbers are of no use outside
     return loss + selection.regularizer(theta) if selection.entropy_weight else loss
 
 

@@ -102,6 +102,12 @@ class CategoricalDistiller(BaseDistiller):
                 stack.enter_context(recorder)
             yield
 
+    def forget(self) -> None:
+        """Drops what was recorded of the student."""
+        for distiller in self.distillers.values():
+            for recorder in distiller.student_recorders.recorders.values():
+                recorder.reset_data_buffer()
+
     def compute_distill_losses(self, records: Records, choice: Choice) -> dict[str, torch.Tensor]:
         """Losses by name, each the scalar ``scale · L_d``; entries without 'loss' in their name are not scaled.
 
