@@ -22,7 +22,15 @@ def plain_network(channels: int) -> dict:
                           init_cfg=dict(type='Normal', layer='Linear', std=0.5)))
 
 
-def dist_config(work, processes: int):
+VARIANTS = {
+    'the paper': {},
+    'unrolled, a sample each': {
+        'model.upper_objective': 'unrolled', 'model.distiller.distill_losses.loss_kl.reduction': 'none',
+        'model.distribution': dict(granularity='sample', gumbel_temperature=1.0, entropy_weight=0.01)},
+}
+
+
+def dist_config(work, processes: int, variant: str):
     """64 training and 48 other images, in global batches of 16 with no padding; nothing random, no BatchNorm."""
     cfg = search_config(work)
     cfg.custom_imports = dict(imports=['dist_parts'], allow_failed_imports=False)
@@ -39,6 +47,7 @@ def dist_config(work, processes: int):
     cfg.custom_hooks[0].pop('baselines')
     cfg.custom_hooks[0].update(single_teachers=False)
     cfg.custom_hooks.append(dict(type='RankWitness'))
+    cfg.merge_from_dict(VARIANTS[variant])
     return cfg
 
 
@@ -70,13 +79,13 @@ def launch(cfg, folder, processes: int) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
-@pytest.fixture(scope='module')
-def both(tmp_path_factory):
+@pytest.fixture(scope='module', params=VARIANTS)
+def both(tmp_path_factory, request):
     """The work dirs of one process and of two, and how the launcher ended."""
     folder = tmp_path_factory.mktemp('distributed')
-    ended = launch(dist_config(folder / 'two', 2), folder, 2)
+    ended = launch(dist_config(folder / 'two', 2, request.param), folder, 2)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-    cfg = dist_config(folder / 'one', 1)
+    cfg = dist_config(folder / 'one', 1, request.param)
     by_name = cfg.model.pop('teachers')  # MMEngine sorts the keys of a config that it dumps, as launch() does
     cfg.model.teachers = {name: by_name[name] for name in sorted(by_name)}
     run(cfg)
@@ -124,7 +133,7 @@ def test_theta_is_that_of_one_process(both):
     one, two = (read(work, 'candidates.json')['candidates'] for work in both)
     for single, double in zip(one, two, strict=True):
         assert list(double['theta'].values()) == pytest.approx(list(single['theta'].values()), abs=1e-6)
-        assert max(single['theta'].values()) > 0.36  # away from uniform
+        assert max(single['theta'].values()) > 0.345  # away from uniform
 
 
 @pytest.mark.parametrize('stage', STAGES)
