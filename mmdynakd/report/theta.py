@@ -3,17 +3,19 @@ import csv
 import io
 import os.path as osp
 
-from .figures import plot_theta
+from .figures import plot_classes, plot_theta
 from .files import write_text
 
 
 def write_theta(folder: str, history: list[dict], snapshots: list[dict]) -> None:
     """Writes ``theta.csv`` and, a lane, ``theta.png`` (``theta_<lane>.png`` where several search).
 
+    Of a class-conditional θ these show the mean over the classes; ``theta_classes_<candidate>.png`` shows all of it.
+
     Args:
         folder: where to.
         history: points ``dict(step, lane, theta)``, θ by teacher.
-        snapshots: candidates with ``name``, ``lane`` and ``step``, marked in the figure.
+        snapshots: candidates with ``name``, ``lane``, ``step`` and ``theta``, marked in the figure.
     """
     if not history:
         return
@@ -28,3 +30,7 @@ def write_theta(folder: str, history: list[dict], snapshots: list[dict]) -> None
         name = 'theta.png' if len(lanes) == 1 else f'theta_{lane}.png'
         plot_theta([p for p in history if p['lane'] == lane], [s for s in snapshots if s['lane'] == lane],
                    osp.join(folder, name))
+    for snapshot in snapshots:
+        if any(isinstance(value, list) for value in snapshot['theta'].values()):
+            plot_classes(snapshot['theta'], f"{snapshot['name']}: θ of each class",
+                         osp.join(folder, f"theta_classes_{snapshot['name']}.png"))

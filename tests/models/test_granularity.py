@@ -220,6 +220,8 @@ def test_a_class_conditional_search_is_evaluated_with_its_theta(tmp_path):
     found = read(tmp_path / 'work', 'candidates.json')['candidates']
     theta = np.array([found[-1]['theta'][name] for name in found[-1]['theta']])
     assert theta.shape == (3, 10) and np.allclose(theta.sum(0), 1) and theta.std(1).min() > 1e-3
+    assert {path.name for path in (tmp_path / 'work').glob('theta*')} == {
+        'theta.csv', 'theta.png', *(f"theta_classes_{c['name']}.png" for c in found)}
     rows = {row['name']: row for row in read(tmp_path / 'work', 'results.json')['lanes']}
     for candidate in found:
         for name, values in candidate['theta'].items():

@@ -221,6 +221,16 @@ def test_the_algorithm_takes_an_unrolled_step():
         model.upper_step(made_batch(), bilevel(model))
 
 
+def test_under_autocast_the_virtual_step_is_in_full_precision():
+    found = []
+    for enabled in (False, True):
+        model = built(dynakd_cfg(3, student_cfg(backbone='resnet'), upper_objective='unrolled'))
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            model.upper_step(made_batch(seed=3), bilevel(model), made_batch(seed=4))
+        found.append(model.lanes['search'].selection.probs())
+    assert found[0] == pytest.approx(found[1], abs=1e-3) and len(set(found[1])) == 3
+
+
 def test_lanes_may_search_by_different_objectives():
     lanes = dict(first={}, second=dict(upper_objective='unrolled'))
     model = built(dynakd_cfg(3, lanes=lanes))

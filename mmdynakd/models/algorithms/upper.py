@@ -31,7 +31,8 @@ def unrolled_upper_loss(lane: Lane, val: Batch, train: Batch, lr: float) -> torc
     """Second order: the label loss on ``val`` after one virtual step on ``train``, see :func:`unrolled`.
 
     The virtual step is the lower step with the relaxed teacher (train mode, label loss included, plain SGD at ``lr``);
-    neither weights nor BatchNorm buffers move. The label loss is taken in eval mode.
+    neither weights nor BatchNorm buffers move. The label loss is taken in eval mode. All in full precision, AMP or
+    not: torch's forward mode does not go with autocast, and the gradient is a small difference.
     """
     selection, theta = lane.selection, lane.selection.theta()
     params = {name: p for name, p in _trained(lane).items() if p.requires_grad}
@@ -45,7 +46,7 @@ def unrolled_upper_loss(lane: Lane, val: Batch, train: Batch, lr: float) -> torc
         with _mode(lane, training=False):
             return functional_call(lane, w, (lambda: _sum(lane.student(val.inputs, val.data_samples, mode='loss')), ))
 
-    with _explained(lane):
+    with _explained(lane), torch.autocast(val.inputs.device.type, enabled=False):
         loss = unrolled(theta, params, train_loss, val_loss, lr, lambda gradient: all_reduce(gradient, op='mean'))
     lane.forget()  # dual numbers are of no use outside
     return loss + selection.regularizer(theta) if selection.entropy_weight else loss
