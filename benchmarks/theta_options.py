@@ -22,8 +22,9 @@ from mmdynakd.engine.optim import BilevelOptimWrapperConstructor
 from mmdynakd.registry import MODELS
 
 CLASSES = 100
+PAPER = "the paper's"
 OPTIONS = {
-    "the paper's": {},
+    PAPER: {},
     "upper_objective='unrolled'": dict(upper_objective='unrolled'),
     'gumbel_temperature=1': dict(distribution=dict(gumbel_temperature=1.0)),
     'entropy_weight=0.1, temperature=2': dict(distribution=dict(entropy_weight=0.1, temperature=2.0)),
@@ -82,7 +83,7 @@ def seconds(action, device: str) -> float:
 
 def measure_times(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Median seconds of an upper and of a lower step, by option, measured in turn."""
-    searches = {name: Search(options, args) for name, options in OPTIONS.items()}
+    searches = {name: Search(OPTIONS[name], args) for name in dict.fromkeys([PAPER, *args.only])}
     taken = {name: ([], []) for name in searches}
     for step in range(args.steps + 1):
         for name, search in searches.items():
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument('--depth', type=int, default=20, help="the student's")
     parser.add_argument('--teachers', type=int, nargs='+', default=[56, 44, 32], help='their depths')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--only', choices=list(OPTIONS), nargs='+', default=list(OPTIONS), help='by default all')
     parser.add_argument('--memory-of', choices=list(OPTIONS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     MMLogger.get_instance('mmdynakd_benchmark', log_level='ERROR')
@@ -130,7 +132,7 @@ def main() -> None:
         print(peak(args))
         return
     times = measure_times(args)
-    upper, lower = times["the paper's"]
+    upper, lower = times[PAPER]
     print(f'batch {args.batch}, student resnet{args.depth}, teachers {args.teachers}, {args.device}, '
           f'torch {torch.__version__}, {torch.get_num_threads()} threads\n')
     print("| option | upper step, ms | to the paper's | lower step, ms | to the paper's | upper step's peak, MiB |")

@@ -250,7 +250,7 @@ def test_the_step_counter_survives_a_state_dict():
 
 
 def test_lane_names_and_overrides():
-    for name in ('', 'a.b', 'a/b', 'my_loss'):
+    for name in ('', 'a.b', 'a/b', 'my_loss', 'train', 'keys'):
         with pytest.raises(ValueError, match='lane name'):
             built(dynakd_cfg(1, lanes={name: {}}))
     with pytest.raises(ValueError, match=r"lanes.a may override .*got {'lr': 1}"):

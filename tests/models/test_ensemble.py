@@ -176,6 +176,7 @@ def test_equal_recorders_are_one():
     (dict(t0=dict(checkpoint='x.pth')), 'teachers.t0 must be dict'),
     (dict(t0=dict(teacher_cfg(), ckpt='x.pth')), 'teachers.t0 must be dict'),
     (dict(t0='resnet20'), 'teachers.t0 must be dict'),
+    (dict(keys=teacher_cfg()), "teacher name 'keys' must be"),
     (dict(t0=dict(teacher_cfg(), checkpoint='nowhere/x.pth', config='configs/c.py')),
      "(?s)'t0'.*nowhere/x.pth is missing.*python tools/train.py configs/c.py"),
 ])

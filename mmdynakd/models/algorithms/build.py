@@ -91,8 +91,9 @@ def _as_module(cfg: Mapping, default: type, **kwargs) -> nn.Module:
 
 
 def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> None:
-    if not name or any(part in name for part in ('.', '/', 'loss')):
-        raise ValueError(f"lane name {name!r} must be non-empty, without '.', '/' or 'loss'")
+    if not name or any(part in name for part in ('.', '/', 'loss')) or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"lane name {name!r} must be non-empty, without '.', '/' or 'loss', and no name of "
+                         "torch's ModuleDict ('train', 'keys', …)")
     if not isinstance(overrides, Mapping) or set(overrides) - set(defaults):
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}, got {overrides!r}')
     unknown = sorted(set(overrides.get('teachers') or []) - set(teachers))

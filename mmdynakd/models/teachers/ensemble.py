@@ -144,6 +144,9 @@ def own_inputs(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None) -> nn.Module:
+    if hasattr(nn.ModuleDict, name) or '.' in name or not name:
+        raise ValueError(f"teacher name {name!r} must be non-empty, without '.', and no name of torch's ModuleDict "
+                         "('train', 'keys', …)")
     if not isinstance(entry, Mapping) or 'model' not in entry or set(entry) - TEACHER_KEYS:
         raise ValueError(f"teachers.{name} must be dict(model=…, checkpoint=…, config=…), got {entry!r}")
     model = entry['model']
