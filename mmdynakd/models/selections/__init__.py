@@ -1,5 +1,13 @@
 """A selection says who teaches in a step, and with which weights."""
+from .average import Average
 from .base import Choice, Evidence, Selection
 from .categorical import CategoricalDistribution
+from .confidence import ConfidenceAware
+from .entropy import EntropyWeighted
+from .gradient import GradientSpace
+from .subset import RandomSubset
 
-__all__ = ['CategoricalDistribution', 'Choice', 'Evidence', 'Selection']
+__all__ = [
+    'Average', 'CategoricalDistribution', 'Choice', 'ConfidenceAware', 'EntropyWeighted', 'Evidence', 'GradientSpace',
+    'RandomSubset', 'Selection'
+]

@@ -96,3 +96,12 @@ class Selection(nn.Module):
         if unknown or missing:
             raise ValueError(f'{key} names the teachers {self.teachers}; unknown: {unknown}, missing: {missing}')
         return [values.get(t, 0.0) for t in self.teachers]
+
+
+def stacked(teachers: Sequence[str], evidence: Evidence) -> torch.Tensor:
+    """(n, B, C) logits of the teachers, in single precision at least."""
+    return precise(torch.stack([evidence.teacher_logits[teacher] for teacher in teachers]))
+
+
+def precise(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
