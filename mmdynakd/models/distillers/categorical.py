@@ -71,6 +71,14 @@ class CategoricalDistiller(BaseDistiller):
             raise ValueError("a distiller per teacher cannot compare one mixed output: set relaxation='losses'")
         return {name: dict(cfg) for name, cfg in distiller.items()}
 
+    def init_weights(self) -> None:
+        """Initialises the connectors that have an ``init_cfg``; a ModuleDict would hide them from MMEngine."""
+        super().init_weights()
+        for distiller in self.distillers.values():
+            for connector in distiller.connectors.modules():
+                if getattr(connector, 'init_cfg', None) and not connector.is_init:
+                    connector.init_weights()
+
     def of(self, teacher: str) -> nn.Module:
         """The MMRazor distiller that compares the student with ``teacher``."""
         return self.distillers[SHARED if self._shared else teacher]
@@ -87,6 +95,8 @@ class CategoricalDistiller(BaseDistiller):
         """Asks the ensemble for the recorders that each teacher's distiller reads."""
         for name, distiller in self.distillers.items():
             teachers = self.teachers if self._shared else [name]
+            if hasattr(distiller, 'init_ofd_connectors'):
+                _set_margins(distiller, [ensemble.networks[teacher] for teacher in teachers])
             distiller.teacher_recorders = TeacherView({
                 recorder: {teacher: ensemble.record(teacher, cfg) for teacher in teachers}
                 for recorder, cfg in self._recorder_configs[name].items()
@@ -148,6 +158,14 @@ class CategoricalDistiller(BaseDistiller):
                 own = own * choice.scale if 'loss' in key else own
                 total[key] = total.get(key, 0) + weighted_loss(value, own)
         return total
+
+
+def _set_margins(distiller: nn.Module, networks: list[nn.Module]) -> None:
+    """MMRazor's OFDDistiller reads its margins off the BatchNorm of one teacher."""
+    if len(networks) > 1:
+        raise ValueError("OFDDistiller's margins are those of one teacher's BatchNorm: give every teacher a distiller "
+                         "of its own, distiller=dict(teacher=dict(type='OFDDistiller', …), …), relaxation='losses'")
+    distiller.init_ofd_connectors(networks[0])
 
 
 def _share_recorders(distillers: list[tuple[nn.Module, Mapping]]) -> None:

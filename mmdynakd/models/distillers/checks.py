@@ -1,15 +1,39 @@
 """What of a distiller's config cannot work with several teachers, said at the build."""
 import inspect
+import logging
 from collections.abc import Mapping
 
+from mmengine.logging import print_log
 from mmrazor.registry import MODELS as RAZOR_MODELS
+
+NOT_COMPOSING = {  # type of a distiller or a loss: why several teachers cannot use it
+    'BYOTDistiller': 'its teacher is the deepest exit of the student itself: there is nothing to employ',
+    'ActivationLoss': 'it trains a generator of images from one teacher (DAFL); no student is compared',
+    'OnehotLikeLoss': 'it trains a generator of images from one teacher (DAFL); no student is compared',
+    'InformationEntropyLoss': 'it trains a generator of images from one teacher (DAFL); no student is compared',
+}
+DETACHING = {  # losses that cut the teacher from the gradient within their forward
+    'CrossEntropyLoss': "the teacher's decision has no gradient",
+    'WSLD': 'its weight of a sample detaches the teacher',
+}
 
 
 def check_config(cfg: Mapping) -> None:
-    """Raises ValueError for what has no meaning with several teachers."""
+    """Raises ValueError for what has no meaning with several teachers; warns of a known trap."""
     if cfg.get('distill_deliveries'):
         raise ValueError('distill_deliveries hand data from one teacher to the student within a forward pass; '
                          'with several teachers that has no meaning: remove distill_deliveries')
+    losses = cfg.get('distill_losses') or {}
+    kinds = {f'distill_losses.{name}': loss.get('type') for name, loss in losses.items()}
+    kinds['distiller'] = cfg.get('type')
+    for key, kind in kinds.items():
+        if _plain(kind) in NOT_COMPOSING:
+            raise ValueError(f'{key}: {_plain(kind)} does not compose with several teachers: '
+                             f'{NOT_COMPOSING[_plain(kind)]} (docs/compose.md)')
+    for name, loss in losses.items():
+        if _plain(loss.get('type')) == 'DKDLoss' and loss.get('reduction') == 'mean':
+            print_log(f"distill_losses.{name}: MMRazor's DKDLoss(reduction='mean') is a sum over the batch, B times "
+                      "too large; reduction='batchmean' is the mean", 'current', logging.WARNING)
 
 
 def check_losses(configs: Mapping[str, Mapping]) -> None:
@@ -24,10 +48,19 @@ def check_theta_gradient(configs: Mapping[str, Mapping]) -> None:
     """``teacher_detach=True``, a default of MMRazor's, silently cuts θ's gradient through mixed outputs."""
     for cfg in configs.values():
         for name, loss in cfg['distill_losses'].items():
+            kind = _plain(loss.get('type'))
+            if kind in DETACHING:
+                raise ValueError(f'distill_losses.{name} ({kind}): {DETACHING[kind]}, so that the gradient of θ '
+                                 "through mixed outputs would be cut or wrong: set relaxation='losses'")
             if loss.get('teacher_detach', _detaches_by_default(loss)):
                 raise ValueError(f"distill_losses.{name} ({loss.get('type')}) has teacher_detach=True (MMRazor's "
                                  'default), which cuts the gradient of θ through the mixed outputs: set '
                                  "teacher_detach=False, or relaxation='losses'")
+
+
+def _plain(kind: str | type | None) -> str | None:
+    """A component's name without its scope."""
+    return kind.__name__ if isinstance(kind, type) else kind and kind.split('.')[-1]
 
 
 def _detaches_by_default(loss: Mapping) -> bool:
