@@ -12,8 +12,9 @@ NOT_COMPOSING = {  # type of a distiller or a loss: why several teachers cannot 
     'OnehotLikeLoss': 'it trains a generator of images from one teacher (DAFL); no student is compared',
     'InformationEntropyLoss': 'it trains a generator of images from one teacher (DAFL); no student is compared',
 }
-DETACHING = {  # losses that cut the teacher from the gradient within their forward
+NOT_BY_OUTPUTS = {  # losses without a gradient, or with a wrong one, with respect to the teacher's outputs
     'CrossEntropyLoss': "the teacher's decision has no gradient",
+    'DKDLoss': 'its masked classes have probability 0, where a divergence has no derivative by the teacher (NaN)',
     'WSLD': 'its weight of a sample detaches the teacher',
 }
 
@@ -49,9 +50,9 @@ def check_theta_gradient(configs: Mapping[str, Mapping]) -> None:
     for cfg in configs.values():
         for name, loss in cfg['distill_losses'].items():
             kind = _plain(loss.get('type'))
-            if kind in DETACHING:
-                raise ValueError(f'distill_losses.{name} ({kind}): {DETACHING[kind]}, so that the gradient of θ '
-                                 "through mixed outputs would be cut or wrong: set relaxation='losses'")
+            if kind in NOT_BY_OUTPUTS:
+                raise ValueError(f'distill_losses.{name} ({kind}): {NOT_BY_OUTPUTS[kind]}, so that the gradient of θ '
+                                 "through mixed outputs would be wrong: set relaxation='losses'")
             if loss.get('teacher_detach', _detaches_by_default(loss)):
                 raise ValueError(f"distill_losses.{name} ({loss.get('type')}) has teacher_detach=True (MMRazor's "
                                  'default), which cuts the gradient of θ through the mixed outputs: set '
