@@ -11,6 +11,8 @@ from toys import made_batch
 
 CONFIGS = CHECKOUT / 'configs'
 SEARCHES = sorted(path.name for path in CONFIGS.glob('*.py'))
+COMPOSED = sorted(f'{path.parent.name}/{path.name}' for folder in ('compose', 'benchmarks')
+                  for path in (CONFIGS / folder).glob('*.py'))  # tests/models/test_compose.py takes their steps
 TEACHERS = sorted(f'teachers/{path.name}' for path in (CONFIGS / 'teachers').glob('*.py'))
 
 
@@ -48,14 +50,15 @@ def lower_step(runner: Runner, name: str, optim_wrapper) -> None:
 
 
 def test_all_were_found():
-    assert len(SEARCHES) >= 4 and len(TEACHERS) >= 12
+    assert len(SEARCHES) >= 4 and len(TEACHERS) >= 12 and len(COMPOSED) >= 21
 
 
-@pytest.mark.parametrize('name', SEARCHES + TEACHERS)
+@pytest.mark.parametrize('name', SEARCHES + TEACHERS + COMPOSED)
 def test_is_short_and_begins_with_its_command(name):
     lines = (CONFIGS / name).read_text(encoding='utf-8').splitlines()
+    tool = 'tools/benchmark.py' if name.startswith('benchmarks/') else 'tools/train.py'
     assert len(lines) <= 30
-    assert lines[0].split()[:4] == ['#', 'python', 'tools/train.py', f'configs/{name}']
+    assert lines[0].split()[:4] == ['#', 'python', tool, f'configs/{name}']
 
 
 @pytest.mark.parametrize('name', TEACHERS)
