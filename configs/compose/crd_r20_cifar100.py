@@ -17,7 +17,8 @@ def _distiller(width):
 
 
 def _contrast(dataset, first_row):
-    return dict(_delete_=True, type='mmdynakd.ContrastDataset', num_negatives=4096, first_row=first_row, dataset=dataset)
+    return dict(_delete_=True, type='mmdynakd.ContrastDataset', num_negatives=4096, first_row=first_row,
+                dataset=dataset)
 
 
 model = dict(distiller=dict(_delete_=True, resnet8x4=_distiller(256), resnet32=_distiller(64), resnet14=_distiller(64)))

@@ -82,7 +82,9 @@ def min_norm_weights(gradients: torch.Tensor, max_weight: float) -> torch.Tensor
     scale = np.trace(gram) / n
     if bound * n <= 1 + 1e-9 or not scale > 0:
         return torch.full_like(gradients[:, 0], 1 / n)
-    machine = OneClassSVM(kernel='precomputed', nu=1 / (bound * n), tol=1e-9).fit(gram / scale)
+    machine = OneClassSVM(kernel='precomputed', nu=1 / (bound * n), tol=1e-9)
+    machine.random_state = 0  # its fit would draw from numpy's generator, and so move the augmentation of all lanes
+    machine.fit(gram / scale)
     weights = np.zeros(n)
     weights[machine.support_] = machine.dual_coef_[0]
     return torch.as_tensor(weights / weights.sum(), dtype=gradients.dtype, device=gradients.device)

@@ -101,3 +101,10 @@ def test_the_bound_between_average_and_free():
     # Free: of two orthogonal gradients the weights are inversely proportional to their squared norms.
     assert min_norm_weights(gradients, 1.0).tolist() == pytest.approx([0.8, 0.2, 0.0], abs=1e-6)
     assert min_norm_weights(torch.zeros(3, 2), 1.0).tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_no_generator_is_disturbed():
+    before = np.random.get_state()[1].tolist(), np.random.get_state()[2], torch.get_rng_state()  # noqa: NPY002
+    min_norm_weights(made(3, 6), 0.6)
+    after = np.random.get_state()  # noqa: NPY002
+    assert (after[1].tolist(), after[2]) == before[:2] and torch.equal(torch.get_rng_state(), before[2])

@@ -115,9 +115,10 @@ def test_a_rival_is_its_formula(name):
     agree(model, losses, expected)
 
 
-def test_aekd_is_its_formula():
+@pytest.mark.parametrize('seed', [0, 4, 5])  # all weights inside; one at 0; one at its bound
+def test_aekd_is_its_formula(seed):
     model = of_lane(LANES['AEKD'])
-    inputs, samples = prepared(model, made_batch(5, seed=4))
+    inputs, samples = prepared(model, made_batch(5, seed=seed))
     losses = model.loss(inputs, samples)
     student, teachers = outputs(model, inputs)
     logits, own, gradients = student.detach().requires_grad_(), [], []
@@ -126,7 +127,7 @@ def test_aekd_is_its_formula():
         gradients.append(torch.autograd.grad(loss, logits)[0].mean(0))
         own.append(sum(kl(student[b], teacher[b]) for b in range(5)) / 5)
     weights = min_norm_weights(torch.stack(gradients), 0.6)
-    assert weights.max() == pytest.approx(0.6, abs=1e-6) and len(set(weights.tolist())) == 3
+    assert len({round(weight, 3) for weight in weights.tolist()}) == 3  # not the average
     labels = sum(cross_entropy(student[b], int(samples[b].gt_label)) for b in range(5)) / 5
     torch.testing.assert_close(sum(losses.values()), LABELS * labels + sum(w * loss for w, loss in zip(weights, own)),
                                rtol=1e-7, atol=0)

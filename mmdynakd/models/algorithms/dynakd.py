@@ -66,7 +66,8 @@ class DynaKD(BaseAlgorithm):
                  data_preprocessor: Mapping | None = None,
                  init_cfg: dict | None = None) -> None:
         architecture, own = with_preprocessor(architecture, data_preprocessor)
-        ensemble = TeacherEnsemble(in_order(teachers, teacher_order), own)
+        with torch.random.fork_rng(devices=[]):  # where the student starts does not depend on the teachers
+            ensemble = TeacherEnsemble(in_order(teachers, teacher_order), own)
         super().__init__(architecture, raw_preprocessor(data_preprocessor, own, architecture), init_cfg)
         student = self.architecture
         del self.architecture  # it lives in the lanes

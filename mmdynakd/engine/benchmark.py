@@ -1,0 +1,186 @@
+"""All methods over several seeds: assistants first, then two runs a seed, then one table."""
+import copy
+import json
+import os
+import os.path as osp
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmdynakd.models.algorithms.build import with_preprocessor
+from mmdynakd.models.teachers import TeacherEnsemble
+from mmdynakd.report import config_hash, write_comparison, write_json
+
+from .launch import keep_teacher_order, run
+
+KEYS = {'seeds', 'assistants', 'ranks'}
+RESULTS, PLAN = 'results.json', 'benchmark_plan.json'
+UNSCALED = dict(weight_by_probability=False)
+# Who teaches an assistant, and the student: the one before (TAKD), or all before, some dropped (DGKD).
+CHAINS: dict[str, Callable[[list[str]], dict]] = {
+    'takd': lambda before: dict(distribution=dict(probs=before[-1], **UNSCALED)),
+    'dgkd': lambda before: dict(distribution=dict(type='mmdynakd.RandomSubset', drop=min(1, len(before) - 1),
+                                                  reduction='sum'), relaxation='losses'),
+}
+
+
+def run_benchmark(cfg: Config, seeds: Sequence[int] | None = None) -> str:
+    """Runs what is not finished yet below ``cfg.work_dir`` and writes ``comparison.json`` and ``comparison.md``.
+
+    A seed is two runs that share seed, batches and the student's start: the search with its evaluation, all rivals
+    beside it; then the methods that need what came before: SKDBERT's ranks, and TAKD and DGKD over their assistants,
+    which are trained once, with the first seed.
+
+    Args:
+        cfg: config of a DynaKD search with a ``CandidateEvaluationHook`` and ``benchmark=dict(seeds=[…],
+            assistants=…, ranks=…)``.
+        seeds: those to run now, by default all; the table has every seed that is finished.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        ValueError: for another key in ``benchmark``, no seeds, no hook, or a folder that holds runs of another config.
+    """
+    spec = dict(cfg.get('benchmark') or {})
+    if set(spec) - KEYS or not spec.get('seeds'):
+        raise ValueError(f'benchmark must be a dict with seeds=[…] and no key but {sorted(KEYS)}, got {spec!r}')
+    _hook(cfg)
+    kinds = list(CHAINS) if spec.get('assistants') else []
+    extra = {kind: _assistants(cfg, kind, spec['seeds'][0]) for kind in kinds}
+    for seed in seeds or spec['seeds']:
+        first = _once(_search(cfg, seed))
+        if kinds or spec.get('ranks'):
+            _once(_later(cfg, seed, extra, first if spec.get('ranks') else None))
+    finished = [_joined(cfg, seed) for seed in spec['seeds'] if _finished(cfg, seed)]
+    return write_comparison(cfg.work_dir, finished, _metric(cfg))
+
+
+def _hook(cfg: Config) -> Mapping:
+    for hook in cfg.get('custom_hooks') or []:
+        if 'CandidateEvaluationHook' in str(hook.get('type')):
+            return hook
+    raise ValueError('benchmark compares with DynaKD: custom_hooks needs a mmdynakd.CandidateEvaluationHook')
+
+
+def _folder(cfg: Config, *parts: str) -> str:
+    return osp.join(cfg.work_dir, *parts)
+
+
+def _search(cfg: Config, seed: int) -> Config:
+    return _derived(cfg, _folder(cfg, f'seed{seed}'), seed)
+
+
+def _fixed(cfg: Config, folder: str, seed: int, lanes: Mapping, teachers: Mapping) -> Config:
+    """A run of lanes that search nothing, on the schedule of the evaluation."""
+    hook = _hook(cfg)
+    derived = _derived(cfg, folder, seed)
+    derived.model.lanes = copy.deepcopy(dict(lanes))
+    derived.model.teachers = copy.deepcopy(dict(teachers))
+    derived.model.pop('teacher_order', None)
+    hooks = [h for h in derived.custom_hooks if 'CandidateEvaluationHook' not in str(h.get('type'))]
+    derived.custom_hooks = [*hooks, dict(type='mmdynakd.ResultsHook', metric=hook.get('metric', 'accuracy/top1'))]
+    derived.merge_from_dict(copy.deepcopy(dict(hook.get('evaluation') or {})))
+    return derived
+
+
+def _derived(cfg: Config, folder: str, seed: int) -> Config:
+    derived = copy.deepcopy(cfg)
+    derived.pop('benchmark')
+    derived.work_dir = folder
+    derived.randomness = dict(dict(cfg.get('randomness') or {}), seed=seed)
+    return derived
+
+
+def _assistants(cfg: Config, kind: str, seed: int) -> dict[str, dict]:
+    """Trains the chain's assistants, strong to weak; ``{name: entry of teachers}`` with the first teacher in front."""
+    teachers = cfg.model.teachers
+    names = list(teachers)
+    chain = {names[0]: copy.deepcopy(teachers[names[0]])}
+    for name in names[1:]:
+        own = f'{kind}_{name}'
+        folder = _folder(cfg, 'assistants', own)
+        derived = _fixed(cfg, folder, seed, {own: CHAINS[kind](list(chain))}, chain)
+        derived.model.architecture = copy.deepcopy(teachers[name].model)
+        _once(derived)
+        chain[own] = dict(model=copy.deepcopy(teachers[name].model), checkpoint=osp.join(folder, 'student.pth'))
+    return chain
+
+
+def _later(cfg: Config, seed: int, chains: Mapping[str, Mapping], first: Mapping | None) -> Config:
+    """The run of the methods that need assistants, or the results ``first`` of the seed's first run."""
+    lanes, teachers = {}, dict(cfg.model.teachers)
+    for kind, chain in chains.items():
+        lanes[kind] = dict(CHAINS[kind](list(chain)), teachers=list(chain))
+        teachers.update(chain)
+    if first is not None:
+        names = list(cfg.model.teachers)
+        val = {row['name']: row['val'][_metric(cfg)] for row in first['lanes']}
+        missing = [f'only_{name}' for name in names if f'only_{name}' not in val]
+        if missing:
+            raise ValueError(f'benchmark.ranks needs the lanes {missing}: set single_teachers=True in the hook')
+        ranks = dict(skdbert_teacher=_teacher_scores(cfg), skdbert_student={n: val[f'only_{n}'] for n in names})
+        for lane, scores in ranks.items():
+            lanes[lane] = dict(distribution=dict(scores=scores, **UNSCALED), teachers=names)
+    return _fixed(cfg, _folder(cfg, f'seed{seed}', 'later'), seed, lanes, teachers)
+
+
+def _metric(cfg: Config) -> str:
+    return _hook(cfg).get('metric', 'accuracy/top1')
+
+
+@torch.no_grad()
+def _teacher_scores(cfg: Config) -> dict[str, float]:
+    """Accuracy of every teacher on val, in per cent."""
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        own = with_preprocessor(cfg.model.architecture, cfg.get('data_preprocessor'))[1]
+        ensemble = TeacherEnsemble(cfg.model.teachers, own)
+        loader = Runner.build_dataloader(copy.deepcopy(cfg.val_dataloader), seed=0)
+        right, total = dict.fromkeys(ensemble.names, 0), 0
+        for batch in loader:
+            inputs = torch.stack(list(batch['inputs']))
+            labels = torch.cat([sample.gt_label for sample in batch['data_samples']])
+            total += len(labels)
+            for name, records in ensemble.run(ensemble.names, inputs).items():
+                right[name] += int((records['outputs'][0].argmax(1) == labels).sum())
+    return {name: 100 * count / total for name, count in right.items()}
+
+
+def _once(cfg: Config) -> dict:
+    """Results of a run, run unless they are there; an interrupted one goes on."""
+    keep_teacher_order(cfg)
+    os.makedirs(cfg.work_dir, exist_ok=True)
+    plan, results = osp.join(cfg.work_dir, PLAN), osp.join(cfg.work_dir, RESULTS)
+    same = osp.exists(plan) and _read(plan)['config_sha256'] == config_hash(cfg)
+    if osp.exists(plan) and not same:
+        raise ValueError(f'{cfg.work_dir} holds a run of another config: give another --work-dir, or delete it')
+    if osp.exists(results) and same:
+        print_log(f'{cfg.work_dir}: finished before', 'current')
+        return _read(results)
+    write_json(cfg.work_dir, PLAN, dict(config_sha256=config_hash(cfg)))
+    cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+    cfg.experiment_name = osp.relpath(cfg.work_dir).replace(os.sep, '_') + f'_{os.getpid()}'
+    run(cfg, lambda runner: runner.train())
+    return _read(results)
+
+
+def _finished(cfg: Config, seed: int) -> bool:
+    return osp.exists(_folder(cfg, f'seed{seed}', RESULTS))
+
+
+def _joined(cfg: Config, seed: int) -> dict:
+    """The results of a seed, of both its runs."""
+    results = _read(_folder(cfg, f'seed{seed}', RESULTS))
+    later = _folder(cfg, f'seed{seed}', 'later', RESULTS)
+    if osp.exists(later):
+        results['lanes'] += [dict(row, role='baseline') for row in _read(later)['lanes']]
+    return results
+
+
+def _read(path: str) -> dict:
+    with open(path, encoding='utf-8') as file:
+        return json.load(file)
