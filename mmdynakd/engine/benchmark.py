@@ -18,7 +18,7 @@ from mmdynakd.report import config_hash, write_comparison, write_json
 from .launch import keep_teacher_order, run
 
 KEYS = {'seeds', 'assistants', 'ranks'}
-RESULTS, PLAN = 'results.json', 'benchmark_plan.json'
+RESULTS, PLAN, TEACHERS = 'results.json', 'benchmark_plan.json', 'teachers.json'
 UNSCALED = dict(weight_by_probability=False)
 # Who teaches an assistant, and the student: the one before (TAKD), or all before, some dropped (DGKD).
 CHAINS: dict[str, Callable[[list[str]], dict]] = {
@@ -38,17 +38,25 @@ def run_benchmark(cfg: Config, seeds: Sequence[int] | None = None) -> str:
     Args:
         cfg: config of a DynaKD search with a ``CandidateEvaluationHook`` and ``benchmark=dict(seeds=[…],
             assistants=…, ranks=…)``.
-        seeds: those to run now, by default all; the table has every seed that is finished.
+        seeds: those of the config to run now, by default all; the table has every seed that is finished.
 
     Returns:
         The table's path.
 
     Raises:
-        ValueError: for another key in ``benchmark``, no seeds, no hook, or a folder that holds runs of another config.
+        ValueError: for another key in ``benchmark``, no seeds or unknown ones, no hook, several processes, or a folder
+            that holds runs of another config.
     """
     spec = dict(cfg.get('benchmark') or {})
     if set(spec) - KEYS or not spec.get('seeds'):
         raise ValueError(f'benchmark must be a dict with seeds=[…] and no key but {sorted(KEYS)}, got {spec!r}')
+    unknown = sorted(set(seeds or []) - set(spec['seeds']))
+    if unknown:
+        raise ValueError(f"the seeds {unknown} are not in the config, whose table has {list(spec['seeds'])}: add them "
+                         'to benchmark.seeds')
+    if cfg.get('launcher', 'none') != 'none':
+        raise ValueError('a benchmark is many runs in one process: leave --launcher out, and give several GPUs '
+                         '--seeds of their own (the first seed first: it trains the assistants)')
     _hook(cfg)
     kinds = list(CHAINS) if spec.get('assistants') else []
     extra = {kind: _assistants(cfg, kind, spec['seeds'][0]) for kind in kinds}
@@ -133,9 +141,17 @@ def _metric(cfg: Config) -> str:
     return _hook(cfg).get('metric', 'accuracy/top1')
 
 
-@torch.no_grad()
 def _teacher_scores(cfg: Config) -> dict[str, float]:
-    """Accuracy of every teacher on val, in per cent."""
+    """Accuracy of every teacher on val, in per cent; measured once, then kept in ``teachers.json``."""
+    path = _folder(cfg, TEACHERS)
+    if not osp.exists(path):
+        write_json(cfg.work_dir, TEACHERS, _measured(cfg))
+    scores = _read(path)
+    return {name: scores[name] for name in cfg.model.teachers}
+
+
+@torch.no_grad()
+def _measured(cfg: Config) -> dict[str, float]:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         own = with_preprocessor(cfg.model.architecture, cfg.get('data_preprocessor'))[1]
         ensemble = TeacherEnsemble(cfg.model.teachers, own)

@@ -83,6 +83,11 @@ def test_ranks_are_those_of_the_first_run(done):
         for b in TEACHERS:
             assert (val[a] > val[b]) == (theta[a] > theta[b])
     assert sum(theta.values()) == pytest.approx(1)
+    scores, theta = read(work, 'teachers.json'), later['skdbert_teacher']['theta']
+    assert list(scores) == list(TEACHERS) and all(0 <= score <= 100 for score in scores.values())
+    for a in TEACHERS:
+        for b in TEACHERS:
+            assert (scores[a] > scores[b]) == (theta[a] > theta[b])
 
 
 def test_a_method_of_the_later_run_is_that_of_the_first(done, tmp_path):
@@ -121,9 +126,17 @@ def test_another_config_in_the_folder_is_an_error(done):
     (lambda cfg: cfg.pop('benchmark'), r'benchmark must be a dict with seeds='),
     (lambda cfg: cfg.benchmark.update(seeds=[]), r'benchmark must be a dict with seeds='),
     (lambda cfg: cfg.benchmark.update(sedes=[1]), r'no key but'),
+    (lambda cfg: cfg.update(launcher='pytorch'), 'leave --launcher out'),
     (lambda cfg: cfg.custom_hooks.pop(0), 'needs a mmdynakd.CandidateEvaluationHook')])
 def test_errors(tmp_path, change, message):
     cfg = config(tmp_path / 'work')
     change(cfg)
     with pytest.raises(ValueError, match=message):
         run_benchmark(cfg)
+    assert not (tmp_path / 'work').exists()
+
+
+def test_seeds_that_the_table_would_not_have_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r'the seeds \[7\] are not in the config'):
+        run_benchmark(config(tmp_path / 'work'), [0, 7])
+    assert not (tmp_path / 'work').exists()

@@ -62,3 +62,4 @@ def test_the_table():
     assert lines[2] == f'| {OURS} | 51.33 ± 1.53 | 50.00 ± 2.00 | – | – |'
     assert lines[4] == '| ce | 41.00 ± 1.00 | 41.00 ± 2.00 | -9.00 | -13.97 … -4.03 |'
     assert 'seeds 0, 1, 2' in lines[-1] and '(5 epochs)' in lines[-1] and 'Nothing was selected on test' in lines[-1]
+    assert 'best of its candidates on val' in lines[-1]

@@ -21,7 +21,7 @@ def _by_losses(kind, **options):
     return dict(distribution=dict(type=f'mmdynakd.{kind}', **options), relaxation='losses')
 
 
-feature_distiller = _kd(loss_weight=100)  # CA-MKD's feature part, for teachers whose last stage has 64 channels
+feature_distiller = _kd(loss_weight=50)  # CA-MKD's feature part, its authors' weight; last stages have 64 channels
 rivals = dict(
     ce=dict(distribution=None),
     uniform=dict(distribution=dict(probs='uniform')),
