@@ -8,11 +8,10 @@ from torch import nn
 
 from mmdynakd.registry import MODELS
 
+from .parts import HE_NORMAL, known_choice, rising_stages, run_stages
+
 # width factor: (stem channels, channels of the three stages)
 WIDTHS = {1: (16, (16, 32, 64)), 4: (32, (64, 128, 256))}
-HE_NORMAL = [
-    {'type': 'Kaiming', 'layer': 'Conv2d', 'mode': 'fan_out', 'nonlinearity': 'relu'},  # normal by default
-    {'type': 'Constant', 'layer': '_BatchNorm', 'val': 1, 'bias': 0}]
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
@@ -70,12 +69,8 @@ class CifarResNet(BaseModule):
                  out_indices: Sequence[int] = (2, ), init_cfg: dict | list[dict] | None = None) -> None:
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f'CifarResNet: depth must be 6n+2 with n >= 1 (8, 14, 20, 32, ...), got {depth}')
-        if width_factor not in WIDTHS:
-            raise ValueError(f'CifarResNet: width_factor must be one of {sorted(WIDTHS)}, got {width_factor}')
-        out_indices = tuple(out_indices)
-        if not out_indices or out_indices != tuple(i for i in range(3) if i in out_indices):
-            raise ValueError(
-                f'CifarResNet: out_indices must be rising stages out of (0, 1, 2), got {out_indices}')
+        known_choice('CifarResNet', 'width_factor', width_factor, WIDTHS)
+        out_indices = rising_stages('CifarResNet', out_indices, 3)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
         self.depth = depth
         self.out_indices = out_indices
@@ -104,9 +99,4 @@ class CifarResNet(BaseModule):
         Stage 0 keeps ``(H, W)``; stages 1 and 2 halve it each, rounding up. Outputs come after the last ReLU.
         """
         x = F.relu(self.bn1(self.conv1(x)))
-        outputs = []
-        for index, stage in enumerate((self.layer1, self.layer2, self.layer3)):
-            x = stage(x)
-            if index in self.out_indices:
-                outputs.append(x)
-        return tuple(outputs)
+        return run_stages(x, (self.layer1, self.layer2, self.layer3), self.out_indices)
