@@ -5,10 +5,13 @@ from unittest import mock
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from runs import CHECKOUT, TEACHERS, quick, read, search_config
+from toys import bilevel, made_batch
 
 from mmdynakd.engine import benchmark
 from mmdynakd.engine.benchmark import run_benchmark
+from mmdynakd.registry import MODELS
 
 RIVALS = ['ce', 'uniform', 'skdbert_uniform', 'aver_logits', 'aver', 'ebkd', 'aekd', 'camkd', 'camkd_feature', 'subset']
 LATER = ['takd', 'dgkd', 'skdbert_teacher', 'skdbert_student']
@@ -120,6 +123,22 @@ def test_another_config_in_the_folder_is_an_error(done):
     cfg.optim_wrapper.student.optimizer.lr = 0.5
     with pytest.raises(ValueError, match='holds a run of another config: give another --work-dir'):
         run_benchmark(cfg)
+
+
+def test_the_cifar_config_takes_a_step_with_every_lane():
+    """configs/benchmarks/r56_ensemble_all_methods.py as shipped, but for the teachers' checkpoints."""
+    cfg = Config.fromfile(CHECKOUT / 'configs' / 'benchmarks' / 'r56_ensemble_all_methods.py')
+    model = cfg.model.to_dict()
+    for entry in model['teachers'].values():
+        entry['checkpoint'] = None
+    singles = {f'only_{name}': dict(distribution=dict(probs=name)) for name in model['teachers']}
+    lanes = {**cfg.custom_hooks[0].baselines.to_dict(), **singles}
+    assert set(lanes) == {*RIVALS, *singles}
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        built = MODELS.build(dict(model, lanes=lanes, draw_seed=0,
+                                  data_preprocessor=dict(cfg.data_preprocessor, type='mmpretrain.ClsDataPreprocessor')))
+    log = built.train().train_step(made_batch(4, 100, 32), bilevel(built))
+    assert all(torch.isfinite(log[f'{lane}/loss']) for lane in lanes)
 
 
 @pytest.mark.parametrize('change, message', [
