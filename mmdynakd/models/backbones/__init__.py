@@ -1,5 +1,6 @@
 """Backbones that MMPretrain lacks."""
 from .cifar_mobilenet_v2 import CifarMobileNetV2, CifarMobileNetV2Features
+from .cifar_repvgg import CifarRepVGG
 from .cifar_resnet import CifarResNet
 from .cifar_shufflenet_v1 import CifarShuffleNetV1
 from .cifar_shufflenet_v2 import CifarShuffleNetV2, CifarShuffleNetV2Stages
@@ -7,5 +8,6 @@ from .cifar_vgg import CifarVGG, CifarVGGFeatures
 from .cifar_wide_resnet import CifarWideResNet, CifarWideResNetRaw
 
 __all__ = [
-    'CifarMobileNetV2', 'CifarMobileNetV2Features', 'CifarResNet', 'CifarShuffleNetV1', 'CifarShuffleNetV2',
-    'CifarShuffleNetV2Stages', 'CifarVGG', 'CifarVGGFeatures', 'CifarWideResNet', 'CifarWideResNetRaw']
+    'CifarMobileNetV2', 'CifarMobileNetV2Features', 'CifarRepVGG', 'CifarResNet', 'CifarShuffleNetV1',
+    'CifarShuffleNetV2', 'CifarShuffleNetV2Stages', 'CifarVGG', 'CifarVGGFeatures', 'CifarWideResNet',
+    'CifarWideResNetRaw']

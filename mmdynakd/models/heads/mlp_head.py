@@ -37,6 +37,7 @@ class MLPClsHead(ClsHead):
         if not 0 <= drop_rate < 1:
             raise ValueError(f'MLPClsHead: drop_rate must be in [0, 1), got {drop_rate}')
         super().__init__(init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Linear', 'std': 0.01}, **kwargs)
+        self.num_classes = num_classes
         layers = []
         for before, after in zip(sizes, sizes[1:]):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(drop_rate)]
