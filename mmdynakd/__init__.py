@@ -5,4 +5,12 @@ compat.install()
 
 from .version import __version__  # noqa: E402
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'load_teacher']
+
+
+def __getattr__(name: str):
+    # Imported when first used: the models take seconds.
+    if name == 'load_teacher':
+        from .models.teachers.standalone import load_teacher
+        return load_teacher
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

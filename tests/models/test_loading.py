@@ -11,8 +11,9 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from toys import teacher_cfg
 
-from mmdynakd.models.teachers import loading
+from mmdynakd.models.teachers import TeacherEnsemble, files
 from mmdynakd.models.teachers.loading import CheckpointError, load_checkpoint_into
 
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
@@ -225,11 +226,11 @@ def test_http_and_other_schemes_are_refused(monkeypatch):
     ('resnet20.pth', None), ('resnet-20.pth', None), ('epoch-12345678.tar', None)])
 def test_hash_prefix_of_a_name(tmp_path, monkeypatch, name, prefix):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    place, found = loading._cache_place(f'https://example.org/a/{name}?x=1')
+    place, found = files._cache_place(f'https://example.org/a/{name}?x=1')
     assert found == prefix
     assert place.parent == tmp_path / 'checkpoints'
     assert (place.name == name) == (prefix is not None)
-    other, _ = loading._cache_place(f'https://example.org/b/{name}?x=1')
+    other, _ = files._cache_place(f'https://example.org/b/{name}?x=1')
     assert (other == place) == (prefix is not None)  # a name with no hash is kept apart by its URL
 
 
@@ -272,3 +273,9 @@ def test_numpy_scalars_beside_the_weights(tmp_path):
     torch.save({'model': plain(source.state_dict()), 'best_acc': np.float64(72.3)}, tmp_path / 'np.pth')
     load_checkpoint_into(target, str(tmp_path / 'np.pth'), name='t', train_command=None)
     assert same(source.state_dict(), target.state_dict())
+
+
+def test_a_missing_file_says_where_it_is_from(tmp_path):
+    with pytest.raises(ValueError, match=r'is missing .* It is from: the archive of teachers\.'):
+        TeacherEnsemble(dict(mine=dict(teacher_cfg(), checkpoint=str(tmp_path / 'no.pth'),
+                                       source='the archive of teachers')))

@@ -1,7 +1,7 @@
 # The multi-teacher rivals as lanes beside DynaKD's candidates: the same teachers, batches, augmentations and seeds.
 def _kd(**feature):
     """KD by sample (a weight a sample needs a loss a sample), and optionally the distance of the last features."""
-    recorders = dict(logits=dict(type='ModuleOutputs', source='head.fc'))
+    recorders = dict(logits=dict(type='ModuleOutputs', source='head'))
     losses = dict(loss_kl=dict(type='KLDivergence', tau=4, loss_weight=0.9, reduction='none', teacher_detach=False))
     mappings = dict(loss_kl=dict(preds_S=dict(from_student=True, recorder='logits'),
                                  preds_T=dict(from_student=False, recorder='logits')))

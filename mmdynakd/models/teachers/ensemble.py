@@ -28,9 +28,9 @@ class TeacherEnsemble:
 
     Args:
         teachers: ``{name: dict(model=…, checkpoint=…, config=…)}``, strong to weak. ``model`` is a MMPretrain
-            classifier (config or module), ``checkpoint`` a path or https URL (None: ``model`` brings its weights,
-            by ``pretrained=`` or as a module), ``config`` the config file that trains it, for the error when the
-            checkpoint is missing; ``accuracy`` and ``source`` are notes.
+            classifier (config or module), ``checkpoint`` a path, a https URL or ``dict(path=…, part=…)`` (None:
+            ``model`` brings its weights, by ``pretrained=`` or as a module). ``config``, the file that trains it, and
+            ``source``, where it is from, are for the error when the checkpoint is missing; ``accuracy`` is a note.
         default_preprocessor: preprocessor config of teachers that have none of their own.
 
     Raises:
@@ -161,7 +161,8 @@ def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None)
     if entry.get('checkpoint'):
         config = entry.get('config')
         command = f'python tools/train.py {config}' if config else None
-        layout = load_checkpoint_into(model, entry['checkpoint'], name=name, train_command=command)
+        layout = load_checkpoint_into(model, entry['checkpoint'], name=name, train_command=command,
+                                      source=entry.get('source'))
         print_log(f"teacher '{name}': {entry['checkpoint']} ({layout} layout)", 'current')
     return _freeze(model)
 

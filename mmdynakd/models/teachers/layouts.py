@@ -1,52 +1,32 @@
-"""Recognise the layout of a checkpoint by its keys and translate it to MMPretrain's names."""
+"""Recognise the layout of a checkpoint by its keys and shapes, and fit it to the model at hand."""
 from collections.abc import Mapping
 
 import torch
 
-SHOWN = 8  # keys listed per group in a message
+from .containers import SHOWN, LayoutError, unpack
+from .naming import rename
+
+__all__ = ['LayoutError', 'match', 'recognise']
 
 
-class LayoutError(ValueError):
-    """The content of a checkpoint is no state dict for the model at hand."""
-
-
-def recognise(payload: object) -> tuple[str, dict[str, torch.Tensor]]:
-    """Find the weights in what a checkpoint file holds, under MMPretrain's names.
-
-    The weights lie under ``'state_dict'`` (MMEngine), under ``'model'`` (the public CIFAR lineage) or at the
-    top ("bare"). Names are MMPretrain's (``backbone.*``, ``head.*``) or plain (``conv1.*``, ``fc.*``); plain
-    ``fc.*`` becomes ``head.fc.*`` and every other plain name goes under ``backbone.``. A ``module.`` in
-    front, left by a parallel wrapper, is dropped, and so are ``data_preprocessor.*`` entries.
+def recognise(payload: object, own: Mapping, part: str | None = None) -> tuple[str, dict[str, torch.Tensor]]:
+    """Find the weights for a model in what a checkpoint file holds, under the model's names.
 
     Args:
-        payload: The object the file holds.
+        payload: The object the file holds, see :func:`~mmdynakd.models.teachers.containers.unpack`.
+        own: The model's ``state_dict()``.
+        part: Which network is meant, where the file holds several.
 
     Returns:
-        ``'{state_dict|model|bare}/{mmpretrain|plain}'`` and the translated state dict.
+        ``'{state_dict|model|bare|…}[/{part}]/{mmpretrain|plain|same}'``, see
+        :func:`~mmdynakd.models.teachers.naming.rename`, and the state dict under the model's names.
 
     Raises:
-        LayoutError: If it is no dict, holds no tensors, or holds two tensors that come to the same name.
+        LayoutError: If it holds no weights, no such part, or two tensors that come to the same name.
     """
-    if not isinstance(payload, Mapping):
-        raise LayoutError(f'holds a {type(payload).__name__}, where a dict of tensors is needed')
-    container = next(
-        (key for key in ('state_dict', 'model') if isinstance(payload.get(key), Mapping)), 'bare')
-    entries = payload if container == 'bare' else payload[container]
-    named = [(str(key).removeprefix('module.'), value) for key, value in entries.items()
-             if isinstance(value, torch.Tensor)]
-    if not named:
-        listed = ', '.join(sorted(map(str, entries))[:SHOWN]) or 'none'
-        raise LayoutError(f'holds no tensors (its keys: {listed})')
-    plain = not any(key.startswith(('backbone.', 'head.')) for key, _ in named)
-    weights: dict[str, torch.Tensor] = {}
-    for key, value in named:
-        if key.startswith('data_preprocessor.'):
-            continue
-        key = _plain_to_mmpretrain(key) if plain else key
-        if key in weights:
-            raise LayoutError(f'holds two tensors for {key!r}, with and without a "module." in front')
-        weights[key] = value
-    return f'{container}/{"plain" if plain else "mmpretrain"}', weights
+    container, weights = unpack(payload, part)
+    naming, weights = rename(weights, own)
+    return f'{container}/{naming}', weights
 
 
 def match(weights: Mapping, own: Mapping) -> dict[str, torch.Tensor]:
@@ -63,23 +43,37 @@ def match(weights: Mapping, own: Mapping) -> dict[str, torch.Tensor]:
         A complete state dict for ``load_state_dict(…, strict=True)``.
 
     Raises:
-        LayoutError: If a name is missing or unexpected or a shape differs; the message lists them.
+        LayoutError: If a name is missing or unexpected or a shape differs; the message lists them, and says where
+            only the number of classes differs.
     """
     optional = {key for key in own
                 if key.endswith('num_batches_tracked') or key.startswith('data_preprocessor.')}
     missing = [key for key in own if key not in weights and key not in optional]
     unexpected = [key for key in weights if key not in own]
-    misshaped = [f'{key} {tuple(weights[key].shape)}, the model has {tuple(own[key].shape)}' for key in own
-                 if key in weights and weights[key].shape != own[key].shape]
-    groups = [_group(label, keys) for label, keys in
-              (('missing', missing), ('unexpected', unexpected), ('of another shape', misshaped)) if keys]
-    if groups:
-        raise LayoutError('is of another architecture than the model: ' + '; '.join(groups))
+    misshaped = [key for key in own if key in weights and weights[key].shape != own[key].shape]
+    if missing or unexpected or misshaped:
+        shapes = [f'{key} {tuple(weights[key].shape)}, the model has {tuple(own[key].shape)}' for key in misshaped]
+        listed = '; '.join(_group(label, keys) for label, keys in
+                           (('missing', missing), ('unexpected', unexpected), ('of another shape', shapes)) if keys)
+        classes = _classes([(tuple(weights[key].shape), tuple(own[key].shape)) for key in misshaped])
+        raise LayoutError(_verdict(classes, not missing and not unexpected) + listed)
     return {key: weights.get(key, value) for key, value in own.items()}
 
 
-def _plain_to_mmpretrain(key: str) -> str:
-    return f'head.{key}' if key.startswith('fc.') else f'backbone.{key}'
+def _classes(shapes: list[tuple[tuple, tuple]]) -> tuple[int, int] | None:
+    """The file's and the model's number of classes, if they alone make all these shapes differ."""
+    ends = {(theirs[0], ours[0]) for theirs, ours in shapes
+            if theirs and ours and theirs[1:] == ours[1:] and len(theirs) <= 2}
+    return ends.pop() if len(ends) == 1 and len(shapes) <= 2 else None
+
+
+def _verdict(classes: tuple[int, int] | None, alike: bool) -> str:
+    if classes is None:
+        return 'is of another architecture than the model: '
+    counts = f'{classes[0]} classes, the model has {classes[1]}'
+    if alike:
+        return f"has {counts} (set its head's num_classes, or take another checkpoint): "
+    return f'is of another architecture than the model (and has {counts}): '
 
 
 def _group(label: str, keys: list[str]) -> str:

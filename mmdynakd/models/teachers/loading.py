@@ -1,146 +1,72 @@
-"""Load a teacher's checkpoint from a path or a URL without running anything that is in the file."""
-import hashlib
+"""Load a teacher's checkpoint into a model, whatever its layout."""
 import os
-import pickle
-import re
-import zipfile
-from pathlib import Path
-from urllib.parse import urlparse
+from collections.abc import Mapping
 
-import torch
+from mmengine.logging import print_log
 from torch import nn
 
+from .containers import averages_in
+from .files import CheckpointError, read_checkpoint, resolve_checkpoint
 from .layouts import LayoutError, match, recognise
 
-HASH_ENDING = re.compile(r'-([0-9a-f]{8,64})\.pth?$')
+__all__ = ['CheckpointError', 'load_checkpoint_into']
 
 
-class CheckpointError(ValueError):
-    """A teacher's checkpoint cannot be used; the message names the teacher, the file and the remedy."""
-
-
-def load_checkpoint_into(model: nn.Module, checkpoint: str, *, name: str,
-                         train_command: str | None = None) -> str:
+def load_checkpoint_into(model: nn.Module, checkpoint: str | os.PathLike | Mapping, *, name: str,
+                         train_command: str | None = None, source: str | None = None) -> str:
     """Load the weights in ``checkpoint`` into ``model``, all of them or none.
 
     Args:
-        model: An MMPretrain ``ImageClassifier`` (its names are ``backbone.*`` and ``head.*``).
+        model: An MMPretrain classifier, or any module whose names the file has.
         checkpoint: A local path, or an ``https://`` URL, whose file is kept in
             ``torch.hub.get_dir()/checkpoints`` and checked against the SHA-256 prefix in a name such as
-            ``resnet20-23dac2f1.pt``.
+            ``resnet20-23dac2f1.pt``. Where the file holds several networks, ``dict(path=…, part=…)``: ``part`` is
+            ``'student'``, ``'teacher'``, the name of a lane, or ``'ema_state_dict'``.
         name: The teacher's name, for messages.
         train_command: The command that trains this teacher, for messages.
+        source: Where the file is from, for messages.
 
     Returns:
         The layout found, see :func:`~mmdynakd.models.teachers.layouts.recognise`.
 
     Raises:
         CheckpointError: If the file is missing, damaged, holds more than tensors (it is not executed then),
-            holds no state dict, or is of another architecture. The model is unchanged.
+            holds no state dict, several networks and no ``part``, or is of another architecture. The model is
+            unchanged.
     """
-    shown = str(checkpoint)
+    given, part = _path_and_part(checkpoint, name)
+    shown = given
     try:
-        path = resolve_checkpoint(shown)
+        path = resolve_checkpoint(given)
         shown = str(path)
-        layout, weights = recognise(_read(path))
-        model.load_state_dict(match(weights, model.state_dict()), strict=True)
+        payload, own = read_checkpoint(path), model.state_dict()
+        layout, weights = recognise(payload, own, part)
+        model.load_state_dict(match(weights, own), strict=True)
     except (CheckpointError, LayoutError) as error:
-        source = '' if shown == str(checkpoint) else f' (given as {checkpoint})'
-        remedy = f' The command that trains this teacher: {train_command}' if train_command else ''
-        raise CheckpointError(f"Teacher '{name}': the checkpoint {shown}{source} {error}.{remedy}") from error
+        origin = '' if shown == given else f' (given as {given})'
+        remedy = f' It is from: {source}.' if source else ''
+        remedy += f' The command that trains this teacher: {train_command}' if train_command else ''
+        raise CheckpointError(f"Teacher '{name}': the checkpoint {shown}{origin} {error}.{remedy}") from error
+    _say_average(name, averages_in(payload), layout)
     return layout
 
 
-def resolve_checkpoint(checkpoint: str) -> Path:
-    """Return the local file of ``checkpoint``, downloading an ``https://`` URL once.
-
-    Raises:
-        CheckpointError: If the file is missing, the scheme is not https, or the download or its hash fails.
-    """
-    if '://' in checkpoint:
-        return _download(checkpoint)
-    path = Path(checkpoint).expanduser().absolute()
-    if path.is_dir():
-        raise CheckpointError('is a folder, where a file is needed')
-    if not path.is_file():
-        raise CheckpointError(f'is missing (looked for {path})')
-    return path
+def _path_and_part(checkpoint: str | os.PathLike | Mapping, name: str) -> tuple[str, str | None]:
+    if not isinstance(checkpoint, Mapping):
+        return str(checkpoint), None
+    if not checkpoint.get('path') or set(checkpoint) - {'path', 'part'}:
+        raise CheckpointError(f"Teacher '{name}': checkpoint must be a path, a URL or dict(path=…, part=…), "
+                              f'got {dict(checkpoint)!r}')
+    return str(checkpoint['path']), checkpoint.get('part')
 
 
-def _cache_place(url: str) -> tuple[Path, str | None]:
-    """The file that keeps ``url`` and the hash prefix in its name, if it has one.
-
-    A name with no hash may belong to several URLs, so a digest of the URL goes in front of it.
-    """
-    parts = urlparse(url)
-    if parts.scheme != 'https':
-        raise CheckpointError(f'is not fetched: only https:// URLs are, not {parts.scheme}:// (or give a '
-                              'local path)')
-    basename = os.path.basename(parts.path)
-    if not basename:
-        raise CheckpointError('is a URL without a file name')
-    found = HASH_ENDING.search(basename)
-    if not found:
-        basename = f'{hashlib.sha256(url.encode()).hexdigest()[:12]}_{basename}'
-    return Path(torch.hub.get_dir()) / 'checkpoints' / basename, found.group(1) if found else None
-
-
-def _download(url: str) -> Path:
-    place, prefix = _cache_place(url)
-    if place.is_file() and (prefix is None or _sha256(place).startswith(prefix)):
-        return place
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(place), hash_prefix=prefix, progress=True)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
-        raise CheckpointError(f'cannot be downloaded ({error}); with no internet, fetch it elsewhere and '
-                              'give its local path') from error
-    return place
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> object:
-    """What the file holds, by the weights-only unpickler, after a check of the archive's checksums.
-
-    ``torch.load`` compares none of them, so that a flipped byte in a weight would pass.
-    """
-    size = path.stat().st_size
-    try:
-        archive = zipfile.is_zipfile(path)
-        broken = _broken_record(path) if archive else None
-    except Exception as error:  # damaged headers raise anything
-        raise CheckpointError(f'is damaged ({size} bytes; {_reason(error)})') from error
-    if broken is not None:
-        raise CheckpointError(
-            f'is damaged ({size} bytes; the checksum of its record {broken} is wrong)')
-    try:
-        return torch.load(str(path), map_location='cpu', weights_only=True)
-    except Exception as error:  # damaged bytes raise anything
-        if isinstance(error, pickle.UnpicklingError) and (archive or _is_pickle(path)):
-            raise CheckpointError('is refused: it holds more than tensors, which would run code while it '
-                                  f'loads; nothing of it was executed ({_reason(error)})') from error
-        raise CheckpointError(f'is damaged, cut short or no PyTorch checkpoint ({size} bytes; '
-                              f'{_reason(error)})') from error
-
-
-def _broken_record(path: Path) -> str | None:
-    with zipfile.ZipFile(path) as archive:
-        return archive.testzip()
-
-
-def _is_pickle(path: Path) -> bool:
-    with open(path, 'rb') as file:
-        return file.read(2) in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
-
-
-def _reason(error: Exception) -> str:
-    """The one line of a message that says what is wrong, without the advice PyTorch wraps around it."""
-    lines = str(error).split('WeightsUnpickler error:')[-1].strip().splitlines()
-    return lines[0].split('. ')[0].strip() if lines else type(error).__name__
+def _say_average(name: str, averages: list[str], layout: str) -> None:
+    """MMEngine's EMA hook saves the average as ``state_dict`` and the plain weights as ``ema_state_dict``."""
+    taken = layout.split('/')[0]
+    others = ', '.join(key for key in averages if key != taken)
+    if averages:
+        left = f'; part={others!r} takes the other' if others else ''
+        swapped = " (MMEngine's EMA hook swaps the two: state_dict holds the average)" \
+            if 'ema_state_dict' in averages else ''
+        print_log(f"teacher '{name}': took {taken!r} of a checkpoint with an average of the weights{swapped}{left}",
+                  'current')
