@@ -230,12 +230,29 @@ def test_paraphrasers_are_trained_and_taken_up(tmp_path):
         assert torch.equal(second.state_dict()[f'lanes.search.{key}'], after[f'lanes.all.{key}'])
 
 
-def test_ofd_margins_are_those_of_each_teacher():
-    model = built(model_config('ofd_r20_cifar100'))
+def test_ofd_margins_are_those_of_each_teacher(tmp_path):
+    """The mean of the negative part of N(bias, weight²), channel by channel, of the BatchNorm in the checkpoint."""
+    cfg = model_config('ofd_r20_cifar100')
+    teacher = MODELS.build(dict(cfg['teachers']['resnet32']['model'], type='mmpretrain.ImageClassifier'))
+    norm = teacher.backbone.layer3[4].bn1
+    norm.weight.data, norm.bias.data = torch.linspace(-0.8, 1.5, 64), torch.linspace(2, -1, 64)
+    norm.weight.data[0] = 0.3  # at bias 2 all but never negative: −3 σ
+    torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
+    cfg['teachers']['resnet32']['checkpoint'] = str(tmp_path / 'teacher.pth')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg)
     margins = {name: d.connectors['margin'].margin for name, d in model.lanes['search'].distiller.distillers.items()}
     assert {name: m.shape[1] for name, m in margins.items()} == dict(resnet8x4=256, resnet32=64, resnet14=64)
-    # BatchNorm with weight 1 and bias 0: the mean of a standard normal where it is negative.
-    assert np.allclose(margins['resnet14'].flatten(), -2 / np.sqrt(2 * np.pi))
+    assert np.allclose(margins['resnet14'].flatten(), -2 / np.sqrt(2 * np.pi))  # weight 1, bias 0
+    width = 5e-5
+    x = -width * (np.arange(400000) + 0.5)
+    for found, scale, mean in zip(margins['resnet32'].flatten().tolist(), norm.weight.abs().tolist(),
+                                  norm.bias.tolist()):
+        density = np.exp(-((x - mean) / scale)**2 / 2)
+        rare = density.sum() * width / scale / np.sqrt(2 * np.pi) <= 0.001
+        expected = -3 * scale if rare else (x * density).sum() / density.sum()
+        assert found == pytest.approx(expected, rel=1e-4)
+    assert margins['resnet32'].flatten()[0].item() == pytest.approx(-0.9)
 
 
 def test_a_shared_ofd_distiller_is_an_error():
@@ -248,6 +265,12 @@ def test_a_shared_ofd_distiller_is_an_error():
 @pytest.mark.parametrize('key, kind, reason', [
     ('type', 'BYOTDistiller', 'deepest exit of the student itself'),
     ('type', 'mmrazor.BYOTDistiller', 'deepest exit of the student itself'),
+    ('type', 'DataFreeDistillation', 'generator of its own'),
+    ('type', 'mmrazor.DAFLDataFreeDistillation', 'generator of its own'),
+    ('type', 'SelfDistill', 'without a teacher'),
+    ('type', 'FpnTeacherDistill', 'mmdynakd.DynaKD stands in its place'),
+    ('type', 'SingleTeacherDistill', 'mmdynakd.DynaKD stands in its place'),
+    ('type', 'OverhaulFeatureDistillation', "type='OFDDistiller'"),
     ('loss', 'ActivationLoss', 'generator of images'),
     ('loss', 'OnehotLikeLoss', 'generator of images'),
     ('loss', 'InformationEntropyLoss', 'generator of images')])
@@ -267,6 +290,26 @@ def test_what_does_not_compose_says_why(key, kind, reason):
 def test_losses_that_cut_the_teacher_want_mixed_losses(name, reason):
     with pytest.raises(ValueError, match=f"{reason}.*set relaxation='losses'"):
         built(dict(model_config(name), relaxation='outputs'))
+
+
+@pytest.mark.parametrize('kind', ['DataFreeDistillation', 'BYOTDistiller'])
+def test_what_does_not_compose_says_why_whatever_else_is_missing(kind):
+    cfg = model_config('kd_r56_cifar100')
+    cfg['distiller'] = dict(type=kind)
+    with pytest.raises(ValueError, match='does not compose with several teachers'):
+        built(cfg)
+
+
+@pytest.mark.parametrize('weight', [None, 1, 0.8])
+def test_crd_warns_of_a_weight_that_mmrazor_ignores(weight, monkeypatch):
+    said = []
+    monkeypatch.setattr(checks, 'print_log', lambda message, logger, level: said.append((message, level)))
+    loss = dict(type='CRDLoss') if weight is None else dict(type='CRDLoss', loss_weight=weight)
+    checks.check_config(dict(distill_losses=dict(loss_crd=loss)))
+    assert len(said) == (weight == 0.8)
+    if said:
+        assert 'distill_losses.loss_crd' in said[0][0] and 'ignores loss_weight=0.8' in said[0][0]
+        assert said[0][1] == logging.WARNING
 
 
 @pytest.mark.parametrize('reduction, warns', [('mean', True), ('batchmean', False)])
