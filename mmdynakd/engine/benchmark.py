@@ -1,19 +1,17 @@
 """All methods over several seeds: assistants first, then two runs a seed, then one table."""
 import copy
 import json
+import logging
 import os
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import find_latest_checkpoint
 
-from mmdynakd.models.algorithms.build import with_preprocessor
-from mmdynakd.models.teachers import TeacherEnsemble
 from mmdynakd.report import config_hash, write_comparison, write_json
+from mmdynakd.report.check import run_check
 
 from .launch import keep_teacher_order, run
 
@@ -142,28 +140,13 @@ def _metric(cfg: Config) -> str:
 
 
 def _teacher_scores(cfg: Config) -> dict[str, float]:
-    """Accuracy of every teacher on val, in per cent; measured once, then kept in ``teachers.json``."""
-    path = _folder(cfg, TEACHERS)
-    if not osp.exists(path):
-        write_json(cfg.work_dir, TEACHERS, _measured(cfg))
-    scores = _read(path)
-    return {name: scores[name] for name in cfg.model.teachers}
-
-
-@torch.no_grad()
-def _measured(cfg: Config) -> dict[str, float]:
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-        own = with_preprocessor(cfg.model.architecture, cfg.get('data_preprocessor'))[1]
-        ensemble = TeacherEnsemble(cfg.model.teachers, own)
-        loader = Runner.build_dataloader(copy.deepcopy(cfg.val_dataloader), seed=0)
-        right, total = dict.fromkeys(ensemble.names, 0), 0
-        for batch in loader:
-            inputs = torch.stack(list(batch['inputs']))
-            labels = torch.cat([sample.gt_label for sample in batch['data_samples']])
-            total += len(labels)
-            for name, records in ensemble.run(ensemble.names, inputs).items():
-                right[name] += int((records['outputs'][0].argmax(1) == labels).sum())
-    return {name: 100 * count / total for name, count in right.items()}
+    """Accuracy of every teacher on val, in per cent; measured once, kept in ``teachers.json`` with the whole check."""
+    if not osp.exists(_folder(cfg, TEACHERS)):
+        report = run_check(cfg, ['val'])
+        for warning in report['warnings']:
+            print_log(warning, 'current', logging.WARNING)
+        write_json(cfg.work_dir, TEACHERS, report)
+    return {row['name']: row['val'] for row in _read(_folder(cfg, TEACHERS))['teachers']}
 
 
 def _once(cfg: Config) -> dict:

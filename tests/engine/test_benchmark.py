@@ -86,7 +86,8 @@ def test_ranks_are_those_of_the_first_run(done):
         for b in TEACHERS:
             assert (val[a] > val[b]) == (theta[a] > theta[b])
     assert sum(theta.values()) == pytest.approx(1)
-    scores, theta = read(work, 'teachers.json'), later['skdbert_teacher']['theta']
+    scores = {row['name']: row['val'] for row in read(work, 'teachers.json')['teachers']}
+    theta = later['skdbert_teacher']['theta']
     assert list(scores) == list(TEACHERS) and all(0 <= score <= 100 for score in scores.values())
     for a in TEACHERS:
         for b in TEACHERS:
