@@ -10,9 +10,9 @@ from mmengine.config import Config
 from runs import CHECKOUT, network, quick, search_config
 
 from mmdynakd.datasets import Digits
-from mmdynakd.report.check import build_teachers, run_check
-from mmdynakd.report.predictions import Predictions, multiply_adds, parameters
-from mmdynakd.report.teachers import check_teachers, renumbered_accuracy
+from mmdynakd.engine.check import build_teachers, run_check
+from mmdynakd.engine.predictions import multiply_adds, parameters
+from mmdynakd.report.teachers import Predictions, check_teachers, renumbered_accuracy
 from mmdynakd.report.teachers_table import teachers_table
 
 CLASSES = 10

@@ -11,8 +11,9 @@ from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from mmdynakd.report import config_hash, write_comparison, write_json
-from mmdynakd.report.check import run_check
 
+from .check import run_check
+from .hooks.evaluation import fixed_config, is_search_hook
 from .launch import keep_teacher_order, run
 
 KEYS = {'seeds', 'assistants', 'ranks'}
@@ -57,18 +58,19 @@ def run_benchmark(cfg: Config, seeds: Sequence[int] | None = None) -> str:
                          '--seeds of their own (the first seed first: it trains the assistants)')
     _hook(cfg)
     kinds = list(CHAINS) if spec.get('assistants') else []
+    parts = ['.', 'later'] if kinds or spec.get('ranks') else ['.']  # a seed's folders
     extra = {kind: _assistants(cfg, kind, spec['seeds'][0]) for kind in kinds}
     for seed in seeds or spec['seeds']:
         first = _once(_search(cfg, seed))
-        if kinds or spec.get('ranks'):
+        if 'later' in parts:
             _once(_later(cfg, seed, extra, first if spec.get('ranks') else None))
-    finished = [_joined(cfg, seed) for seed in spec['seeds'] if _finished(cfg, seed)]
-    return write_comparison(cfg.work_dir, finished, _metric(cfg))
+    finished = [seed for seed in spec['seeds'] if _finished(cfg, seed, parts)]
+    return write_comparison(cfg.work_dir, [_joined(cfg, seed, parts) for seed in finished], _metric(cfg))
 
 
 def _hook(cfg: Config) -> Mapping:
     for hook in cfg.get('custom_hooks') or []:
-        if 'CandidateEvaluationHook' in str(hook.get('type')):
+        if is_search_hook(hook):
             return hook
     raise ValueError('benchmark compares with DynaKD: custom_hooks needs a mmdynakd.CandidateEvaluationHook')
 
@@ -83,14 +85,10 @@ def _search(cfg: Config, seed: int) -> Config:
 
 def _fixed(cfg: Config, folder: str, seed: int, lanes: Mapping, teachers: Mapping) -> Config:
     """A run of lanes that search nothing, on the schedule of the evaluation."""
-    hook = _hook(cfg)
-    derived = _derived(cfg, folder, seed)
-    derived.model.lanes = copy.deepcopy(dict(lanes))
+    hook, metric = _hook(cfg), _metric(cfg)
+    derived = fixed_config(_derived(cfg, folder, seed), lanes, hook.get('evaluation') or {}, dict(metric=metric))
     derived.model.teachers = copy.deepcopy(dict(teachers))
     derived.model.pop('teacher_order', None)
-    hooks = [h for h in derived.custom_hooks if 'CandidateEvaluationHook' not in str(h.get('type'))]
-    derived.custom_hooks = [*hooks, dict(type='mmdynakd.ResultsHook', metric=hook.get('metric', 'accuracy/top1'))]
-    derived.merge_from_dict(copy.deepcopy(dict(hook.get('evaluation') or {})))
     return derived
 
 
@@ -167,16 +165,14 @@ def _once(cfg: Config) -> dict:
     return _read(results)
 
 
-def _finished(cfg: Config, seed: int) -> bool:
-    return osp.exists(_folder(cfg, f'seed{seed}', RESULTS))
+def _finished(cfg: Config, seed: int, parts: Sequence[str]) -> bool:
+    return all(osp.exists(_folder(cfg, f'seed{seed}', part, RESULTS)) for part in parts)
 
 
-def _joined(cfg: Config, seed: int) -> dict:
-    """The results of a seed, of both its runs."""
-    results = _read(_folder(cfg, f'seed{seed}', RESULTS))
-    later = _folder(cfg, f'seed{seed}', 'later', RESULTS)
-    if osp.exists(later):
-        results['lanes'] += [dict(row, role='baseline') for row in _read(later)['lanes']]
+def _joined(cfg: Config, seed: int, parts: Sequence[str]) -> dict:
+    """The results of a seed, of all its runs."""
+    results, *later = [_read(_folder(cfg, f'seed{seed}', part, RESULTS)) for part in parts]
+    results['lanes'] += [dict(row, role='baseline') for other in later for row in other['lanes']]
     return results
 
 

@@ -27,7 +27,7 @@ def entropy_weights(teacher_logits: torch.Tensor) -> torch.Tensor:
 
 
 def confidence_weights(teacher_logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """CA-MKD (Zhang et al., ICASSP 2022), eqs. 2 and 6: a teacher weighs more the closer it is to the label.
+    """CA-MKD (Zhang et al., ICASSP 2022): a teacher weighs more the closer it is to the label.
 
         w_k = (1 − exp(L_k) / Σ_j exp(L_j)) / (n − 1),   L_k the cross entropy of teacher k and the label
 
@@ -62,7 +62,7 @@ def kd_gradients(student_logits: torch.Tensor, teacher_logits: torch.Tensor, tau
 
 
 def min_norm_weights(gradients: torch.Tensor, max_weight: float) -> torch.Tensor:
-    """AEKD (Du et al., NeurIPS 2020), eq. 9: the direction on which the teachers agree.
+    """AEKD (Du et al., NeurIPS 2020): the direction on which the teachers agree.
 
         min_a ‖Σ_k a_k g_k‖²   s.t.   Σ_k a_k = 1,   0 ≤ a_k ≤ C
 

@@ -1,15 +1,32 @@
 """Are the teachers what their user thinks? Pure functions on their predictions."""
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from mmdynakd.functional.calibration import expected_calibration_error, one_proportion_z, two_proportion_z
 
-from .predictions import Predictions
-
 Z_LIMIT = 3.0  # standard errors
 POINTS_LIMIT = 3.0  # percentage points
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of n teachers on the N samples of a split.
+
+    Attributes:
+        labels: (N,) class indices.
+        predicted: ``{teacher: (N,) class indices}``, the argmax of its logits.
+        confidence: ``{teacher: (N,)}``, the largest probability of its softmax.
+        classes: ``{teacher: C}``, the width of its logits.
+        images_per_second: ``{teacher: …}``, its preprocessor and its forward pass, without the loader.
+    """
+    labels: torch.Tensor
+    predicted: Mapping[str, torch.Tensor]
+    confidence: Mapping[str, torch.Tensor]
+    classes: Mapping[str, int]
+    images_per_second: Mapping[str, float]
 
 
 def check_teachers(val: Predictions, test: Predictions | None = None,

@@ -9,9 +9,9 @@ from mmengine.config import Config
 from runs import CHECKOUT
 
 import mmdynakd
+from mmdynakd.engine.predictions import multiply_adds, parameters
 from mmdynakd.models.teachers.files import HASH_ENDING
 from mmdynakd.models.teachers.layouts import match, recognise
-from mmdynakd.report.predictions import multiply_adds, parameters
 
 FOLDER = CHECKOUT / 'configs' / '_base_' / 'teachers'
 SOURCES = ('chenyaofo', 'repdistiller', 'torchdistill', 'mmpretrain')

@@ -26,18 +26,36 @@ def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping
         overrides: merged over the config, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
         metric: chooses among the candidates on the validation split.
     """
-    cfg = copy.deepcopy(runner.cfg)
-    searched = cfg.model.get('lanes') or {}
+    searched = runner.cfg.model.get('lanes') or {}
     lanes = {c['name']: candidate_lane(searched.get(c['lane']) or {}, c['theta']) for c in candidates}
-    cfg.model.lanes = {**lanes, **copy.deepcopy(dict(baselines))}
+    results = dict(candidates=list(lanes), metric=metric, out_dir=runner.work_dir)
+    cfg = fixed_config(runner.cfg, {**lanes, **baselines}, overrides, results)
     cfg.work_dir = osp.join(runner.work_dir, FOLDER)
     cfg.experiment_name = f'{runner.experiment_name}_{FOLDER}'
-    hooks = [h for h in cfg.get('custom_hooks') or [] if 'CandidateEvaluationHook' not in str(h.get('type'))]
-    cfg.custom_hooks = [*hooks, dict(type='mmdynakd.ResultsHook', candidates=list(lanes), metric=metric,
-                                     out_dir=runner.work_dir)]
+    return cfg
+
+
+def fixed_config(cfg: Config, lanes: Mapping[str, Mapping], overrides: Mapping, results: Mapping) -> Config:
+    """The config of a search as one that trains ``lanes`` from scratch and searches nothing.
+
+    Args:
+        cfg: of the search.
+        lanes: ``{name: overrides}``.
+        overrides: merged over the config.
+        results: arguments of its :class:`ResultsHook`.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.model.lanes = copy.deepcopy(dict(lanes))
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not is_search_hook(hook)]
+    cfg.custom_hooks = [*hooks, dict(type='mmdynakd.ResultsHook', **results)]
     cfg.merge_from_dict(copy.deepcopy(dict(overrides)))
     cfg.load_from = None
     return cfg
+
+
+def is_search_hook(hook: Mapping) -> bool:
+    """Whether a hook's config is that of a :class:`CandidateEvaluationHook`."""
+    return 'CandidateEvaluationHook' in str(hook.get('type'))
 
 
 def candidate_lane(searched: Mapping, theta: Mapping | Sequence) -> dict:

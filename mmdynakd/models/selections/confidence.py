@@ -19,7 +19,7 @@ class ConfidenceAware(Selection):
     Args:
         teachers: names of the n teachers.
         feature_losses: names of the losses that compare features: they are weighted by how well a teacher's own
-            classifier reads the student's feature, behind that teacher's connector (the paper's eq. 6).
+            classifier reads the student's feature, behind that teacher's connector.
         as_in_code: divides by n once more, as the public code does.
     """
     needs_evidence = True

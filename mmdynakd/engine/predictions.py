@@ -1,7 +1,6 @@
 """What every teacher says about a split, with one pass over its loader."""
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -9,26 +8,9 @@ from torch import nn
 from mmdynakd.models.algorithms.batch import labels_of
 from mmdynakd.models.teachers import TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import OUTPUTS, own_inputs
+from mmdynakd.report.teachers import Predictions
 
 COUNTED = ('conv', 'linear', 'addmm', 'bmm', 'matmul', 'einsum')
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Of n teachers on the N samples of a split.
-
-    Attributes:
-        labels: (N,) class indices.
-        predicted: ``{teacher: (N,) class indices}``, the argmax of its logits.
-        confidence: ``{teacher: (N,)}``, the largest probability of its softmax.
-        classes: ``{teacher: C}``, the width of its logits.
-        images_per_second: ``{teacher: …}``, its preprocessor and its forward pass, without the loader.
-    """
-    labels: torch.Tensor
-    predicted: Mapping[str, torch.Tensor]
-    confidence: Mapping[str, torch.Tensor]
-    classes: Mapping[str, int]
-    images_per_second: Mapping[str, float]
 
 
 class _Record:

@@ -10,9 +10,9 @@ from torch import nn
 
 from mmdynakd.models.algorithms.build import in_order, raw_preprocessor, with_preprocessor
 from mmdynakd.models.teachers import TeacherEnsemble
+from mmdynakd.report.teachers import check_teachers
 
 from .predictions import collect, multiply_adds, parameters
-from .teachers import check_teachers
 
 
 def run_check(cfg: Config, splits: Sequence[str] | None = None,
