@@ -14,7 +14,7 @@ import time
 
 from mmdynakd.engine.check import run_check
 from mmdynakd.engine.launch import add_common_arguments, load_config
-from mmdynakd.report.files import write_json, write_text
+from mmdynakd.files import write_json, write_text
 from mmdynakd.report.teachers_table import teachers_table
 
 

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
-from mmdynakd.report import config_hash, write_comparison, write_json
+from mmdynakd.files import write_json
+from mmdynakd.report import config_hash, write_comparison
 
 from .check import run_check
 from .hooks.evaluation import fixed_config, is_search_hook

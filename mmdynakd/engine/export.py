@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmdynakd.files import write_json
 from mmdynakd.models.classifier import classifier_config
-from mmdynakd.report import write_json
 
 
 def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> str:

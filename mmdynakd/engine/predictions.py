@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from mmdynakd.models.algorithms.batch import labels_of
-from mmdynakd.models.teachers import TeacherEnsemble
-from mmdynakd.models.teachers.ensemble import OUTPUTS, own_inputs
+from mmdynakd.models.teachers import OUTPUTS, TeacherEnsemble
+from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.report.teachers import Predictions
 
 COUNTED = ('conv', 'linear', 'addmm', 'bmm', 'matmul', 'einsum')

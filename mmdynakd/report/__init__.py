@@ -2,11 +2,10 @@
 from .comparison import compare, comparison_table, write_comparison
 from .facts import config_hash, run_facts
 from .figures import plot_theta
-from .files import write_json, write_text
 from .tables import results_table
 from .theta import write_theta
 
 __all__ = [
     'compare', 'comparison_table', 'config_hash', 'plot_theta', 'results_table', 'run_facts', 'write_comparison',
-    'write_json', 'write_text', 'write_theta'
+    'write_theta'
 ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy import stats
 
-from .files import write_json, write_text
+from mmdynakd.files import write_json, write_text
 
 CONFIDENCE = 0.95
 OURS = 'DynaKD (Cat*)'

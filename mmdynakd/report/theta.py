@@ -3,8 +3,9 @@ import csv
 import io
 import os.path as osp
 
+from mmdynakd.files import write_text
+
 from .figures import plot_classes, plot_theta
-from .files import write_text
 
 
 def write_theta(folder: str, history: list[dict], snapshots: list[dict]) -> None:

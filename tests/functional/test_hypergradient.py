@@ -8,7 +8,7 @@ from toys import bilevel, built, dynakd_cfg, kd_distiller_cfg, made_batch, stude
 
 from mmdynakd.functional import NoHypergradientError, first_order
 from mmdynakd.models.algorithms.upper import upper_loss
-from mmdynakd.models.teachers.ensemble import OUTPUTS
+from mmdynakd.models.teachers import OUTPUTS
 
 STEP = 1e-5
 TAU, WEIGHT = 4.0, 0.9

@@ -7,8 +7,7 @@ from torch import nn
 from toys import PREPROCESSOR, bilevel, built, dynakd_cfg, made_batch, snapshot, student_cfg, teacher_cfg
 
 from mmdynakd.functional import invert_cdf, uniform
-from mmdynakd.models.teachers import TeacherEnsemble
-from mmdynakd.models.teachers.ensemble import OUTPUTS
+from mmdynakd.models.teachers import OUTPUTS, TeacherEnsemble
 
 NAMES = ['t0', 't1', 't2']
 OTHER = dict(type='mmpretrain.ClsDataPreprocessor', mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 3.0], to_rgb=True)

@@ -10,9 +10,10 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.files import write_json
 from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.registry import HOOKS
-from mmdynakd.report import write_json, write_theta
+from mmdynakd.report import write_theta
 
 from .evaluation import candidate_lane, evaluation_config, is_same_plan, write_plan
 from .results import check_loops, check_metric

@@ -10,7 +10,8 @@ from mmengine.dist import master_only
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmdynakd.report import config_hash, write_json
+from mmdynakd.files import write_json
+from mmdynakd.report import config_hash
 
 FOLDER, PLAN = 'evaluation', 'plan.json'
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from mmdynakd.engine.export import export_student
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.files import write_json, write_text
 from mmdynakd.registry import HOOKS
-from mmdynakd.report import results_table, run_facts, write_json, write_text
+from mmdynakd.report import results_table, run_facts
 
 
 @HOOKS.register_module()

@@ -7,7 +7,7 @@ from mmengine.structures import BaseDataElement
 
 from mmdynakd.functional import Draws
 from mmdynakd.models.selections import Choice
-from mmdynakd.models.teachers.ensemble import Records
+from mmdynakd.models.teachers import Records
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from mmrazor.models.algorithms import BaseAlgorithm
 from torch import nn
 
 from mmdynakd.functional import Draws
-from mmdynakd.models.teachers import TeacherEnsemble
+from mmdynakd.models.fast import Fast
+from mmdynakd.models.samples import BatchViews
+from mmdynakd.models.teachers import RecordStore, TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.registry import MODELS
 
@@ -44,6 +46,9 @@ class DynaKD(BaseAlgorithm):
         draw_seed: seed of the draws; None takes the run's seed.
         teacher_order: the teachers' names in their order, where that of the mapping may be lost: MMEngine sorts the
             keys of a config that it dumps, so ``tools/train.py`` writes the order here.
+        store: folder, or ``dict(path=…, dtype='float16')``, where what teachers record of a view is kept for later
+            epochs, lanes and runs, see :class:`RecordStore`; the training data must say its views (docs/data.md).
+        fast: the switch for speed: None, ``'fp32'`` (equal to rounding), ``'bf16'``, or see :class:`Fast`.
         data_preprocessor: the student's preprocessor, unless ``architecture`` has its own; its ``batch_augments``
             apply to the raw batch that students and teachers share.
 
@@ -63,11 +68,14 @@ class DynaKD(BaseAlgorithm):
                  virtual_lr: float | None = None,
                  draw_seed: int | None = None,
                  teacher_order: Sequence[str] | None = None,
+                 fast: str | Mapping | None = None,
+                 store: str | Mapping | None = None,
                  data_preprocessor: Mapping | None = None,
                  init_cfg: dict | None = None) -> None:
+        fast = Fast.parse(fast)
         architecture, own = with_preprocessor(architecture, data_preprocessor)
         with torch.random.fork_rng(devices=[]):  # where the student starts does not depend on the teachers
-            ensemble = TeacherEnsemble(in_order(teachers, teacher_order), own)
+            ensemble = TeacherEnsemble(in_order(teachers, teacher_order), own, fast, RecordStore.parse(store))
         super().__init__(architecture, raw_preprocessor(data_preprocessor, own, architecture), init_cfg)
         student = self.architecture
         del self.architecture  # it lives in the lanes
@@ -79,6 +87,7 @@ class DynaKD(BaseAlgorithm):
         self.lanes = build_lanes(student, ensemble.names, lanes or dict(search={}), defaults)
         self._lane_defaults = defaults
         for lane in self.lanes.values():
+            fast.layout(lane.student)
             lane.prepare(ensemble)
         self.draw_seed = draw_seed
         self.step = 0
@@ -115,12 +124,14 @@ class DynaKD(BaseAlgorithm):
         draws, labels = self._draws(), self._labels(data_samples, inputs.device)
         choices = {name: lane.choose(draws, labels) for name, lane in self.lanes.items()}
         names, rows = union(choices.values())
-        records = self.ensemble.run(names, inputs, rows)
+        records = self.ensemble.run(names, inputs, rows, self._views(data_samples))
         batch = Batch(self._student_inputs(inputs), data_samples, labels, records, draws)
         losses: Losses = {}
         for name, lane in self.lanes.items():
             seed_step(draws.seed, draws.step)
-            losses.update({f'{name}/{key}': value for key, value in lane.loss(batch, choices[name]).items()})
+            with self.ensemble.fast.autocast(inputs.device):
+                own = lane.loss(batch, choices[name])
+            losses.update({f'{name}/{key}': value for key, value in own.items()})
         self.step += 1
         return losses
 
@@ -133,12 +144,13 @@ class DynaKD(BaseAlgorithm):
             train: that of the training split, for unrolled lanes.
             lr: learning rate by lane, for unrolled lanes without a ``virtual_lr``.
         """
-        val, losses = self._batch(val, self.searched.values()), {}
+        val, losses = self._batch(val, self.searched.values(), fixed=True), {}
         unrolled = {name: lane for name, lane in self.searched.items() if lane.upper_objective == 'unrolled'}
         train = self._batch(train, unrolled.values()) if unrolled else None
         for name, lane in self.searched.items():
-            losses[name] = unrolled_upper_loss(lane, val, train, lane.virtual_lr or lr[name]) if name in unrolled \
-                else upper_loss(lane, val)
+            with self.ensemble.fast.autocast(val.inputs.device):
+                losses[name] = unrolled_upper_loss(lane, val, train, lane.virtual_lr or lr[name]) \
+                    if name in unrolled else upper_loss(lane, val)
         return losses
 
     def upper_step(self, data: dict, optim_wrapper, train_data: dict | None = None) -> dict[str, torch.Tensor]:
@@ -173,12 +185,21 @@ class DynaKD(BaseAlgorithm):
     def _draws(self) -> Draws:
         return Draws(self.draw_seed or 0, self.step, get_rank(), get_world_size())
 
-    def _batch(self, data: dict, lanes: Iterable[Lane]) -> Batch:
+    def _views(self, data_samples: Sequence[BaseDataElement], fixed: bool = False) -> BatchViews | None:
+        views = getattr(data_samples, 'views', None)
+        if views is None and self.ensemble.store is not None and not fixed:
+            raise ValueError('model.store keeps records by view, but the batch does not say its views: use '
+                             'mmdynakd.ArrayDataset or mmdynakd.Views as the data set, with mmdynakd.ViewSampler, and '
+                             'no batch_augments (docs/data.md); or set model.store=None')
+        return views
+
+    def _batch(self, data: dict, lanes: Iterable[Lane], fixed: bool = False) -> Batch:
         """A batch of a searched step: all teachers of ``lanes`` run on all samples."""
         inputs, samples = data['inputs'], data['data_samples']
         names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
         return Batch(self._student_inputs(inputs), samples, self._labels(samples, inputs.device),
-                     self.ensemble.run(names, inputs), self._draws())
+                     self.ensemble.run(names, inputs, views=self._views(samples, fixed), fixed=fixed),
+                     self._draws())
 
     def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
         """``{lane: total loss}`` for the optim wrapper, and the log variables ``lane/name``."""
@@ -203,7 +224,7 @@ class DynaKD(BaseAlgorithm):
                 for name, lane in self.lanes.items()}
 
     def _student_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        return own_inputs(self.architecture, inputs)
+        return self.ensemble.fast.layout(own_inputs(self.architecture, inputs))
 
     def get_extra_state(self) -> torch.Tensor:
         return torch.tensor(self.step)

@@ -10,9 +10,9 @@ from torch import nn
 
 from mmdynakd.functional import Draws
 from mmdynakd.models.distillers import CategoricalDistiller
+from mmdynakd.models.fast import plain_record
 from mmdynakd.models.selections import Choice, Evidence, Selection
-from mmdynakd.models.teachers import TeacherEnsemble
-from mmdynakd.models.teachers.ensemble import OUTPUTS
+from mmdynakd.models.teachers import OUTPUTS, TeacherEnsemble
 
 from .batch import Batch
 
@@ -89,7 +89,8 @@ class Lane(nn.Module):
             return choice
         logits = self._logits.get_recorder('logits').get_record_data()
         return self.selection.weigh(choice, Evidence(
-            batch.labels, logits.detach(), {name: batch.records[name][OUTPUTS][0] for name in choice.weights},
+            batch.labels, plain_record(logits.detach()),
+            {name: batch.records[name][OUTPUTS][0] for name in choice.weights},
             self._adapted_logits))
 
     @torch.no_grad()

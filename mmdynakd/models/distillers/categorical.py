@@ -9,9 +9,9 @@ from mmrazor.models.distillers import BaseDistiller
 from torch import nn
 
 from mmdynakd.functional import weighted_loss
+from mmdynakd.models.fast import plain_record
 from mmdynakd.models.selections import Choice
-from mmdynakd.models.teachers import TeacherEnsemble, TeacherView
-from mmdynakd.models.teachers.ensemble import Records
+from mmdynakd.models.teachers import Records, TeacherEnsemble, TeacherView
 from mmdynakd.registry import MODELS
 
 from .checks import check_config, check_losses, check_theta_gradient
@@ -104,13 +104,18 @@ class CategoricalDistiller(BaseDistiller):
 
     @contextlib.contextmanager
     def recording(self, teachers: Iterable[str] | None = None) -> Iterator[None]:
-        """Within it, the student's forward is recorded for the comparison with ``teachers``, by default all."""
+        """Within it, the student's forward is recorded for the comparison with ``teachers``, by default all.
+
+        Half-precision records are float32 afterwards, so that losses are taken in it.
+        """
         distillers = map(self.of, self.teachers if teachers is None else teachers)
         recorders = {id(r): r for d in distillers for r in d.student_recorders.recorders.values()}
         with contextlib.ExitStack() as stack:
             for recorder in recorders.values():
                 stack.enter_context(recorder)
             yield
+        for recorder in recorders.values():
+            recorder.data_buffer[:] = map(plain_record, recorder.data_buffer)
 
     def forget(self) -> None:
         """Drops what was recorded of the student."""

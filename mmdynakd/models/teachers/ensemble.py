@@ -11,12 +11,15 @@ from mmrazor.models.task_modules import RecorderManager
 from torch import nn
 
 from mmdynakd.models.classifier import classifier_config
+from mmdynakd.models.fast import Fast, plain_record
+from mmdynakd.models.samples import BatchViews
 from mmdynakd.registry import MODELS
 
+from .folding import accelerate
 from .loading import load_checkpoint_into
+from .records import OUTPUTS, Records, spread
+from .store import RecordStore, teacher_facts
 
-Records = dict[str, dict[str, list]]
-OUTPUTS = 'outputs'  # key of the network's output in every teacher's records
 TEACHER_KEYS = {'model', 'checkpoint', 'config', 'accuracy', 'source'}
 
 
@@ -32,17 +35,28 @@ class TeacherEnsemble:
             ``model`` brings its weights, by ``pretrained=`` or as a module). ``config``, the file that trains it, and
             ``source``, where it is from, are for the error when the checkpoint is missing; ``accuracy`` is a note.
         default_preprocessor: preprocessor config of teachers that have none of their own.
+        fast: how they are computed, see :class:`Fast`; they are changed at their first run.
+        store: what they record is kept there, where a batch says which views it holds.
+
+    Attributes:
+        memory: a second store, for batches that every epoch sees alike; None: they are computed each time.
 
     Raises:
         ValueError: no teachers, or an entry of another shape.
         CheckpointError: see :func:`load_checkpoint_into`.
     """
 
-    def __init__(self, teachers: Mapping[str, Mapping], default_preprocessor: dict | None = None) -> None:
+    def __init__(self, teachers: Mapping[str, Mapping], default_preprocessor: dict | None = None,
+                 fast: Fast | None = None, store: RecordStore | None = None) -> None:
         if not teachers:
             raise ValueError('DynaKD needs at least one teacher: teachers=dict(name=dict(model=…, checkpoint=…))')
         self.networks: dict[str, nn.Module] = {}
+        self.fast = fast or Fast()
+        self.store = store
+        self.memory: RecordStore | None = None
+        self._facts: dict[str, dict] = {}
         self._recorders: dict[str, dict[str, RecorderManager]] = {}
+        self._accelerated: set[str] = set()
         for name, entry in teachers.items():
             self.networks[name] = _build_teacher(name, entry, default_preprocessor)
             self._recorders[name] = {}
@@ -64,6 +78,9 @@ class TeacherEnsemble:
         """Asks for a MMRazor recorder on a teacher; equal configs share one. Returns its key in the records."""
         key = repr(sorted(recorder.items()))
         if key not in self._recorders[teacher]:
+            if teacher in self._accelerated:
+                raise ValueError(f"teacher '{teacher}' was folded or compiled at its first run: ask for its recorders "
+                                 'before, or set fast=None')
             with DefaultScope.overwrite_default_scope('mmrazor'):
                 manager = RecorderManager({key: dict(recorder)})
             try:
@@ -72,39 +89,73 @@ class TeacherEnsemble:
                 raise ValueError(f"teacher '{teacher}': recorder {dict(recorder)} has no such source "
                                  f'in its {type(self.networks[teacher]).__name__} ({error})') from error
             self._recorders[teacher][key] = manager
+            self._facts.pop(teacher, None)
         return key
 
     @torch.no_grad()
-    def run(self, names: Iterable[str], inputs: torch.Tensor,
-            rows: Mapping[str, torch.Tensor] | None = None) -> Records:
-        """Runs the named teachers once.
+    def run(self, names: Iterable[str], inputs: torch.Tensor, rows: Mapping[str, torch.Tensor] | None = None,
+            views: BatchViews | None = None, fixed: bool = False) -> Records:
+        """Runs the named teachers once, or reads what they recorded of these views before.
 
         Args:
             names: teachers to run.
             inputs: (B, C, H, W) raw pixels, 0..255, as the data set stores them (BGR or RGB).
             rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all.
+            views: which views the batch holds, for a store.
+            fixed: whether every epoch sees these samples alike, so that ``memory`` may keep them.
 
         Returns:
             ``{teacher: {recorder key: list of records}}``, the network's output (logits) under ``'outputs'``. The
             records of a teacher that ran on its rows alone are 0 elsewhere.
         """
-        return {name: self._run_one(name, inputs, (rows or {}).get(name)) for name in names}
+        store = self.store or (self.memory if fixed else None)
+        ids = None if store is None or views is None else views.ids
+        records = {}
+        for name in names:
+            own = (rows or {}).get(name)
+            own = None if own is None or len(own) == len(inputs) else own
+            part = inputs if own is None else inputs[own]
+            if ids is None:
+                found = self._compute(name, part)
+            else:
+                found = store.records(name, self._facts_of(name), views, ids if own is None else ids[own.cpu()],
+                                      inputs.device, self._computer(name, part))
+            records[name] = found if own is None else spread(found, own, len(inputs))
+        return records
 
-    def _run_one(self, name: str, inputs: torch.Tensor, rows: torch.Tensor | None) -> dict[str, list]:
-        network, managers = self.networks[name], self._recorders[name]
-        whole = len(inputs)
-        if rows is not None and len(rows) < whole:
-            inputs = inputs[rows]
-        else:
-            rows = None
+    def _computer(self, name: str, inputs: torch.Tensor):
+        """What computes the records of some of the inputs, or of all (None)."""
+        return lambda rows: self._compute(name, inputs if rows is None else inputs[rows.to(inputs.device)])
+
+    def _compute(self, name: str, inputs: torch.Tensor) -> dict[str, list]:
+        managers = self._recorders[name]
+        self._accelerate(name, inputs)
         with contextlib.ExitStack() as stack:
             for manager in managers.values():
                 stack.enter_context(manager)
-            output = network(own_inputs(network, inputs), mode='tensor')
-        records = {key: list(manager.get_recorder(key).data_buffer) for key, manager in managers.items()}
-        records[OUTPUTS] = [output]
-        return records if rows is None else {key: [_spread(r, rows, whole) for r in value]
-                                             for key, value in records.items()}
+            output = self._forward(name, inputs)
+        records = {key: plain_record(list(manager.get_recorder(key).data_buffer)) for key, manager in managers.items()}
+        records[OUTPUTS] = [plain_record(output)]
+        return records
+
+    def _facts_of(self, name: str) -> dict:
+        """What the teacher's records are a function of; its weights only where files are keyed by them."""
+        if name not in self._facts:
+            recorders = list(self._recorders[name])
+            self._facts[name] = dict(recorders=recorders) if self.store is None else \
+                teacher_facts(self.networks[name], recorders, self.fast)
+        return self._facts[name]
+
+    def _forward(self, name: str, inputs: torch.Tensor) -> torch.Tensor:
+        network = self.networks[name]
+        with self.fast.autocast(inputs.device):
+            return network(self.fast.layout(own_inputs(network, inputs)), mode='tensor')
+
+    def _accelerate(self, name: str, inputs: torch.Tensor) -> None:
+        if name not in self._accelerated and self.fast != Fast():
+            self._facts_of(name)  # of the weights as they were
+            accelerate(name, self.networks[name], self.fast, lambda: self._forward(name, inputs[:2]))
+            self._accelerated.add(name)
 
     def classify(self, name: str, feature: torch.Tensor) -> torch.Tensor:
         """A teacher's own neck and head on a feature map of its last stage: (B, C, H, W) to (B, classes)."""
@@ -113,7 +164,9 @@ class TeacherEnsemble:
             raise ValueError(f"teacher '{name}' ({type(network).__name__}) has no head of its own to classify "
                              'another feature with')
         features = (feature, )
-        return network.head(network.neck(features) if getattr(network, 'neck', None) is not None else features)
+        with self.fast.autocast(feature.device):
+            return plain_record(network.head(network.neck(features) if getattr(network, 'neck', None) is not None
+                                         else features))
 
     def _apply(self, fn) -> None:
         for network in self.networks.values():
@@ -127,15 +180,6 @@ class TeacherEnsemble:
 
     def __deepcopy__(self, memo: dict) -> 'TeacherEnsemble':
         return self
-
-
-def _spread(record, rows: torch.Tensor, whole: int):
-    """A record of some samples as one of the whole batch, 0 elsewhere."""
-    if isinstance(record, (list, tuple)):
-        return type(record)(_spread(part, rows, whole) for part in record)
-    if not isinstance(record, torch.Tensor) or record.dim() == 0 or len(record) != len(rows):
-        return record
-    return record.new_zeros(whole, *record.shape[1:]).index_copy_(0, rows, record)
 
 
 def own_inputs(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 from mmdynakd.functional import mix
 from mmdynakd.functional.mixing import Weight
 
-from .ensemble import Records
+from .records import Records
 
 
 class TeacherView:

@@ -1,3 +1,4 @@
+"""Files that are written whole or not at all."""
 import json
 import os
 import os.path as osp
@@ -7,9 +8,9 @@ from typing import Any
 def write_text(folder: str, name: str, text: str) -> str:
     """Writes ``folder/name`` whole or not at all; returns its path."""
     path = osp.join(folder, name)
-    with open(path + '.tmp', 'w', encoding='utf-8') as file:
+    with open(f'{path}.{os.getpid()}.tmp', 'w', encoding='utf-8') as file:
         file.write(text)
-    os.replace(path + '.tmp', path)
+    os.replace(file.name, path)
     return path
 
 
