@@ -17,6 +17,7 @@ from mmdynakd.report import write_theta
 
 from .evaluation import candidate_lane, evaluation_config, is_same_plan, write_plan
 from .results import check_loops, check_metric
+from .runtime_info import flush
 
 STATE = 'dynakd_search'
 SAME = 0.01  # total variation under which two candidates are one
@@ -208,5 +209,6 @@ def _label(lanes: Mapping, name: str, number: int) -> str:
 
 def _upper_loss(runner: Runner, lane: str) -> float | None:
     """Mean of the last 100 upper losses; None before the first upper step."""
+    flush(runner)
     buffer = runner.message_hub.log_scalars.get(f'train/{lane}/upper_loss')
     return float(buffer.mean(100)) if buffer is not None else None

@@ -4,50 +4,13 @@ from collections.abc import Mapping
 
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
-from torch.utils.data import DataLoader
 
 from mmdynakd.engine.optim import THETA
 from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
 
 from .batches import CyclingBatches, seed_everything
-
-
-class UpperSteps:
-    """The upper half of a bilevel loop; without a searched lane it does nothing.
-
-    Raises:
-        ValueError: if θ is searched without a validation split, or with an empty one.
-    """
-
-    def __init__(self, runner: Runner, dataloader: DataLoader | Mapping | None) -> None:
-        self.runner, self._batches = runner, None
-        self.searched = list(algorithm_of(runner).searched)
-        if not self.searched:
-            return
-        if dataloader is None:
-            raise ValueError('θ is searched on a validation split: set train_cfg.upper_dataloader')
-        if isinstance(dataloader, Mapping):
-            try:
-                dataloader = runner.build_dataloader(copy.deepcopy(dict(dataloader)), seed=runner.seed)
-            except ValueError as error:  # MMEngine's data sets cannot serialize nothing
-                raise ValueError('train_cfg.upper_dataloader cannot be built; is its dataset empty? '
-                                 f'({error})') from error
-        if not len(dataloader):
-            raise ValueError('the validation split is empty (or smaller than a batch with drop_last): '
-                             'check train_cfg.upper_dataloader.dataset')
-        self._dataloader = dataloader
-
-    def run(self, iteration: int, train_batch: dict) -> None:
-        """The upper step before lower step ``iteration`` on ``train_batch``, if one is due."""
-        optim_wrapper = self.runner.optim_wrapper
-        if not self.searched or not optim_wrapper.is_upper_step(iteration):
-            return
-        if self._batches is None:
-            self._batches = CyclingBatches(self._dataloader, optim_wrapper.upper_steps_before(iteration))
-        losses = algorithm_of(self.runner).upper_step(next(self._batches), optim_wrapper, train_batch)
-        for name, loss in losses.items():
-            self.runner.message_hub.update_scalar(f'train/{name}/upper_loss', loss)
+from .upper import CACHE_MB, UpperSteps
 
 
 def prepare(runner: Runner) -> None:
@@ -69,6 +32,8 @@ def start(runner: Runner, iteration: int) -> None:
     if algorithm.draw_seed is None:
         algorithm.draw_seed = runner.seed
     algorithm.step = iteration
+    if algorithm.ensemble.store is not None:
+        algorithm.ensemble.store.epochs = -(-runner.max_iters // len(runner.train_dataloader))
 
 
 def expand_schedulers(schedulers, algorithm: nn.Module):
@@ -96,13 +61,15 @@ class BilevelTrainLoop(EpochBasedTrainLoop):
 
     Args:
         upper_dataloader: loader (or config) of the split on which θ is learned; needed where a lane searches.
+        upper_cache_mb: MiB of the teachers' records of that split that may be kept, see :class:`UpperSteps`; 0: none.
         Others: as MMEngine's ``EpochBasedTrainLoop``.
     """
 
-    def __init__(self, runner: Runner, dataloader, max_epochs: int, upper_dataloader=None, **kwargs) -> None:
+    def __init__(self, runner: Runner, dataloader, max_epochs: int, upper_dataloader=None,
+                 upper_cache_mb: int = CACHE_MB, **kwargs) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         prepare(runner)
-        self.upper = UpperSteps(runner, upper_dataloader)
+        self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
 
     def run(self) -> nn.Module:
         start(self.runner, self._iter)
@@ -119,16 +86,18 @@ class BilevelTrainLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class BilevelIterTrainLoop(IterBasedTrainLoop):
-    """DynaKD by iteration; arguments as MMEngine's ``IterBasedTrainLoop``, plus ``upper_dataloader``.
+    """DynaKD by iteration; arguments as MMEngine's ``IterBasedTrainLoop``, plus those of
+    :class:`BilevelTrainLoop`.
 
     Each training batch is loaded from generators seeded by (seed, iteration).
     """
 
-    def __init__(self, runner: Runner, dataloader, max_iters: int, upper_dataloader=None, **kwargs) -> None:
+    def __init__(self, runner: Runner, dataloader, max_iters: int, upper_dataloader=None,
+                 upper_cache_mb: int = CACHE_MB, **kwargs) -> None:
         super().__init__(runner, dataloader, max_iters, **kwargs)
         self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed)
         prepare(runner)
-        self.upper = UpperSteps(runner, upper_dataloader)
+        self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
 
     def run(self) -> nn.Module:
         start(self.runner, self._iter)

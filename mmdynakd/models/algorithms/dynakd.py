@@ -91,6 +91,7 @@ class DynaKD(BaseAlgorithm):
             lane.prepare(ensemble)
         self.draw_seed = draw_seed
         self.step = 0
+        self._upper_logs: dict[str, torch.Tensor] = {}
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_parameters() if n.endswith('.alpha')]
 
     def __getattr__(self, name: str):
@@ -172,7 +173,13 @@ class DynaKD(BaseAlgorithm):
             lr = {name: optim_wrapper[name].get_lr()['lr'][0] for name in self.searched}
             losses = self.upper_losses(val, train, lr)
         optim_wrapper.update_theta(losses, {name: lane.selection.alpha for name, lane in self.searched.items()})
-        return {name: loss.detach() for name, loss in losses.items()}
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        self._upper_logs = {f'{name}/upper_loss': loss for name, loss in losses.items()}
+        return losses
+
+    def read_split(self, data: dict) -> None:
+        """Runs the teachers of the searched lanes on a batch of the validation split, for ``ensemble.memory``."""
+        self._batch(self.data_preprocessor(data, training=False), self.searched.values(), fixed=True)
 
     @property
     def needs_train_batch(self) -> bool:
@@ -202,8 +209,12 @@ class DynaKD(BaseAlgorithm):
                      self._draws())
 
     def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
-        """``{lane: total loss}`` for the optim wrapper, and the log variables ``lane/name``."""
-        totals, log_vars = {}, {}
+        """``{lane: total loss}`` for the optim wrapper, and the log variables ``lane/name``.
+
+        The upper step's loss is logged with the lower step that follows it.
+        """
+        totals, log_vars = {}, self._upper_logs
+        self._upper_logs = {}
         for name in self.lanes:
             own = {key.split('/', 1)[1]: value for key, value in losses.items() if key.startswith(f'{name}/')}
             totals[name], parsed = super().parse_losses(own)

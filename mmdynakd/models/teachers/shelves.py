@@ -30,6 +30,7 @@ class MemoryShelf:
     """
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self._known = np.zeros(size, dtype=bool)
         self._leaves: list[torch.Tensor] = []
         self.structure: Any = None
@@ -173,6 +174,8 @@ class FileShelf:
         return payload
 
     def _unpack(self, payload: np.ndarray) -> list[torch.Tensor]:
+        if not len(payload):
+            return [torch.empty(0, *spec['shape'], dtype=spec['served']) for spec in self._leaves]
         leaves = []
         for spec in self._leaves:
             raw = np.ascontiguousarray(payload[:, spec['at']:spec['at'] + spec['bytes']])

@@ -31,17 +31,23 @@ class RecordStore:
         path: folder of the files; None keeps records in memory.
         dtype: ``'float16'`` or ``'float32'`` of what is stored in files. What is served is what is stored, from the
             first run on: so a later run is equal to the first one bit for bit, and with float32 to one without a store.
+        limit: bytes that may be kept in memory; None does not limit.
+
+    Attributes:
+        wanted: bytes that records in memory take, or would take.
+        full: whether that is beyond the limit; nothing is kept any more.
 
     Raises:
         ValueError: for another dtype, or no path.
         StoreError: the folder cannot be written.
     """
 
-    def __init__(self, path: str | None = None, dtype: str = 'float16') -> None:
+    def __init__(self, path: str | None = None, dtype: str = 'float16', limit: int | None = None) -> None:
         if dtype not in DTYPES:
             raise ValueError(f'model.store.dtype must be one of {list(DTYPES)}, got {dtype!r}')
         self.path = None if path is None else osp.abspath(osp.expanduser(path))
         self.dtype = dtype
+        self.limit, self.wanted, self.full = limit, 0, False
         self.epochs: int | None = None
         self._shelves: dict[tuple, MemoryShelf | FileShelf] = {}
 
@@ -75,12 +81,19 @@ class RecordStore:
         structure, fresh = flatten(compute(missing if known.any() else None))
         _check_rows(teacher, fresh, len(missing))
         fresh = shelf.quantise(fresh)
-        shelf.keep(ids[~known], structure, fresh)
+        if self._fits(shelf, fresh):
+            shelf.keep(ids[~known], structure, fresh)
         if not known.any():
             return rebuild(structure, fresh)
         found = torch.from_numpy(np.flatnonzero(known))
         merged = [_merge(found, old, missing, new) for old, new in zip(stored, fresh, strict=True)]
         return rebuild(structure, merged)
+
+    def _fits(self, shelf: MemoryShelf | FileShelf, leaves: list[torch.Tensor]) -> bool:
+        if isinstance(shelf, MemoryShelf) and shelf.structure is None and not self.full:
+            self.wanted += sum(leaf[:1].nbytes for leaf in leaves) * shelf.size
+            self.full = self.limit is not None and self.wanted > self.limit
+        return not self.full
 
     def error(self) -> float:
         """Largest distance between a record and what was stored of it, in this run."""
