@@ -119,6 +119,7 @@ def test_an_evaluation_takes_a_step_by_its_fixed_theta(searched):
     cfg['lanes'] = dict(candidate=dict(distribution=dict(probs={teachers[1]: 1.0})))
     model = built(cfg)
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    model.ensemble.run(teachers, torch.zeros(2, 3, 32, 32))  # the first run folds them, which takes a look
     ran = []
     for teacher, network in model.ensemble.networks.items():
         network.register_forward_pre_hook(lambda *_, teacher=teacher: ran.append(teacher))
@@ -140,7 +141,8 @@ def reference(model, name: str, teacher: str, batch) -> dict:
     own.load_state_dict(lane.distiller.of(teacher).state_dict())
     own.train(lane.training)
     lane.forget()
-    student, network = copy.deepcopy(lane.student), copy.deepcopy(model.ensemble.networks[teacher])
+    student, network = (copy.deepcopy(part).to(memory_format=torch.contiguous_format)  # MMRazor's losses use view
+                        for part in (lane.student, model.ensemble.networks[teacher]))
     own.prepare_from_student(student)
     own.prepare_from_teacher(network)
     if hasattr(own, 'init_ofd_connectors'):
@@ -150,7 +152,7 @@ def reference(model, name: str, teacher: str, batch) -> dict:
         network(raw, batch['data_samples'], mode='loss')
     seed_step(0, model.step)
     with own.student_recorders:
-        student(model._student_inputs(batch['inputs']), batch['data_samples'], mode='loss')
+        student(model._student_inputs(batch['inputs']).contiguous(), batch['data_samples'], mode='loss')
     return own.compute_distill_losses()
 
 
