@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 SUPPORTED := (3, 10) <= sys.version_info[:2] <= (3, 13)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint test-matrix lock clean
+.PHONY: help env demo test bench lint test-matrix lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -22,6 +22,9 @@ demo: $(STAMP)  ## a small distillation from start to report
 
 test: $(STAMP)  ## the tests; ARGS='-m "not slow"' for the quick ones
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP)  ## the benchmarks, into docs/performance.md; on a machine that does nothing else; ARGS='--only NAME'
+	$(BIN)/python benchmarks/run_all.py $(ARGS)
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check $(ARGS) .

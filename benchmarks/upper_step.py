@@ -4,8 +4,9 @@
 
 The sides take one step each in turn: the lower step of each teacher alone, the upper step with its teachers run and
 with their records kept, first order and unrolled. A lower step of the search costs the mean over the teachers (uniform
-theta). A search of E epochs is E epochs of lower steps, an upper step every `--interval` of them, and once the teachers'
-passes over the 5,000 validation images; KD is E epochs with the first teacher. Ratio: upper step kept / lower step.
+theta). A search of E epochs is E epochs of lower steps, an upper step every `--interval` of them, and once the
+teachers' passes over the 5,000 validation images; KD is E epochs with the first teacher. Ratio: upper step kept /
+lower step.
 """
 import statistics
 

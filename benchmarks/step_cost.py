@@ -1,0 +1,119 @@
+"""A lower step with n teachers against the steps of each teacher alone, and against averaging them all.
+
+    python benchmarks/step_cost.py [--batch 64] [--steps 40] [--depth 20] [--teachers 110 56 44 32 20 26 38 50]
+
+For n = 1, 2, … the first n teachers form an ensemble with uniform theta. Before or after each of its steps the teacher
+that it draws takes the same step as the only teacher of another model. `expected` is the theta-weighted mean of those
+single-teacher steps (`-`: too few steps, a teacher was never drawn), `by draws` the mean under the frequencies with
+which the teachers were in fact drawn, and `n teachers` the mean of the ensemble's own steps under the same frequencies;
+each a mean of medians by teacher. `of pairs` is the median of the ratios of such neighbouring steps, the worst of which
+is the ratio. Averaging is `distribution=dict(type='mmdynakd.Average')`.
+"""
+import math
+import operator
+import statistics
+
+import torch
+from common import arguments, begin, finish, goal, seconds, stratified, table, turns
+from networks import Steps, batch, drawn, dynakd
+
+DEPTHS = [110, 56, 44, 32, 20, 26, 38, 50]
+AVERAGED = 5
+ALL = 'average of all'
+
+
+class Sides:
+    """The models, and the seconds of their steps by teacher drawn."""
+
+    def __init__(self, args) -> None:
+        self.args, self.depths = args, args.teachers
+        self.counts = args.counts or range(1, len(self.depths) + 1)
+        self.singles = {depth: Steps(dynakd([depth], args.depth), args.device) for depth in self.depths}
+        uniform = dict(probs='uniform', weight_by_probability=False)
+        self.drawing = {n: Steps(dynakd(self.depths[:n], args.depth, distribution=uniform), args.device)
+                        for n in self.counts}
+        self.data = [batch(args.batch, seed) for seed in range(4)]
+        self.own, self.alone, self.who = ({n: [] for n in self.counts} for _ in range(3))
+        self.averaged = min(AVERAGED, max(self.counts))
+        self.average = Steps(dynakd(self.depths[:self.averaged], args.depth,
+                                    distribution=dict(type='mmdynakd.Average')), args.device)
+        self.averages: list[float] = []
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Every network runs once before anything is timed, drawn or not."""
+        inputs = torch.stack(self.data[0]['inputs']).to(self.args.device)
+        for side in [*self.singles.values(), *self.drawing.values(), self.average]:
+            side.model.ensemble.run(side.model.ensemble.names, inputs)
+        for side in self.singles.values():
+            side.lower(self.data[0])
+
+    def step(self, n: int, number: int) -> None:
+        """One step of the n teachers' model, and the same step of the teacher drawn alone, in alternating order."""
+        model = self.drawing[n].model
+        depth = self.depths[drawn([1 / n] * n, model.step)]
+        pair = [(self.drawing[n], self.own[n]), (self.singles[depth], self.alone[n])]
+        for side, taken in pair if number % 2 else pair[::-1]:
+            self._take(side, taken, number)
+        if number >= 0:
+            self.who[n].append(depth)
+
+    def average_step(self, number: int) -> None:
+        self._take(self.average, self.averages, number)
+
+    def _take(self, side: Steps, taken: list[float], number: int) -> None:
+        value = seconds(lambda: side.lower(self.data[number % len(self.data)]), self.args.device)
+        if number >= 0:
+            taken.append(value)
+
+
+def compare(sides: Sides) -> tuple[list[list], float]:
+    """Rows of the table, and the worst ratio."""
+    alone = {}
+    for depth in sides.depths:
+        values = [value for n in sides.counts for value, own in zip(sides.alone[n], sides.who[n]) if own == depth]
+        alone[depth] = statistics.median(values) if values else math.nan  # nan: never drawn in so few steps
+    rows = []
+    for n in sides.counts:
+        own, by_draws = stratified(sides.own[n], sides.who[n]), stratified(sides.alone[n], sides.who[n])
+        expected = statistics.mean(alone[depth] for depth in sides.depths[:n])
+        paired = statistics.median(map(operator.truediv, sides.own[n], sides.alone[n]))
+        rows.append([n, 1000 * own, 1000 * by_draws, own / by_draws, paired, 1000 * expected if expected > 0 else '-'])
+    return rows, max(row[4] for row in rows)
+
+
+def against_averaging(sides: Sides) -> float | None:
+    """How many times more images a second one drawn teacher gives than averaging all."""
+    n = sides.averaged
+    if n not in sides.own:
+        return None
+    own, average = stratified(sides.own[n], sides.who[n]), statistics.median(sides.averages)
+    print(f'{n} teachers {sides.depths[:n]}: {sides.args.batch / own:.0f} images/s with one drawn a step, '
+          f'{sides.args.batch / average:.0f} with all averaged')
+    return average / own
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = arguments(__doc__, batch=64, steps=40, depth=20)
+    parser.add_argument('--teachers', type=int, nargs='+', default=DEPTHS, help='their depths')
+    parser.add_argument('--counts', type=int, nargs='+', help='values of n, by default 1 to the number of teachers')
+    args = parser.parse_args(argv)
+    begin(args, f'Lower steps: teachers resnet{args.teachers} -> resnet{args.depth}, batch {args.batch}')
+    sides = Sides(args)
+    for number, names in turns([*map(str, sides.counts), ALL], args.steps, warmup=2):
+        for name in names:
+            if name == ALL:
+                sides.average_step(number)
+            else:
+                sides.step(int(name), number)
+    rows, worst = compare(sides)
+    table(['n', 'n teachers, ms', 'by draws, ms', 'ratio', 'of pairs', 'expected, ms'], rows)
+    more = against_averaging(sides)
+    goal('a step of n teachers against the drawn teachers alone, worst n', worst, '<=', 1.03)
+    if more is not None:
+        goal(f'images a second against averaging {sides.averaged} teachers', more, '>=', 2.5)
+    finish(worst)
+
+
+if __name__ == '__main__':
+    main()
