@@ -1,7 +1,7 @@
 # python tools/train.py configs/dynakd_r56_cifar100.py      (two GPUs: tools/dist_train.sh … 2)
 # Teachers resnet56, resnet44, resnet32 -> student resnet20, 240 epochs of search, then of evaluation.
 # The public teachers know the images of val, on which theta is learned: as far as is told, they saw all 50,000.
-_base_ = ['_base_/datasets/cifar100.py', '_base_/students/cifar100_resnet20.py',
+_base_ = ['_base_/datasets/cifar100_arrays.py', '_base_/students/cifar100_resnet20.py',
           '_base_/teachers/r56_r44_r32_cifar100.py', '_base_/methods/dynakd_kd.py',
           '_base_/schedules/dynakd_240e.py', '_base_/runtime.py']
 model = dict(architecture={{_base_.student}}, teachers={{_base_.teachers}}, fast='fp32')

@@ -8,6 +8,8 @@ def _child(parent: root.Registry, *locations: str) -> root.Registry:
 
 MODELS = _child(root.MODELS, 'mmdynakd.models')
 DATASETS = _child(root.DATASETS, 'mmdynakd.datasets')
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'mmdynakd.datasets')
+FUNCTIONS = _child(root.FUNCTIONS, 'mmdynakd.datasets')
 LOOPS = _child(root.LOOPS, 'mmdynakd.engine')
 HOOKS = _child(root.HOOKS, 'mmdynakd.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'mmdynakd.engine')

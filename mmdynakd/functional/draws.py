@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLES, GUMBEL, SUBSET = 1, 2, 3  # streams of further numbers, each apart from u_t and from the others
+from .philox import HALF, WORD, philox4x32
+
+SAMPLES, GUMBEL, SUBSET, VIEWS = 1, 2, 3, 4  # streams of further numbers, each apart from u_t and from the others
 
 
 def uniform(seed: int, step: int) -> float:
@@ -29,6 +31,26 @@ def uniforms(seed: int, step: int, count: int, stream: int) -> np.ndarray:
         raise ValueError(f'stream must be >= 1, got {stream}')
     raw = np.random.Philox(key=seed, counter=(step << 64) | (stream << 192)).random_raw(count)
     return (raw >> np.uint64(11)) * 2.0**-53
+
+
+def view_uniforms(seed: int, ids: np.ndarray, columns: int) -> np.ndarray:
+    """Uniform numbers in [0, 1) for views of samples, each row a function of (seed, id) alone; (B, columns) float64.
+
+    All ids at once, by :func:`philox4x32` keyed by the seed at the counter (id, block of four columns, stream); an
+    output word w gives w / 2³².
+
+    Args:
+        seed: 0 <= seed < 2⁶⁴.
+        ids: (B,) integers >= 0.
+        columns: how many numbers an id has; the first of them do not depend on how many are asked for.
+    """
+    ids = np.asarray(ids)
+    if not 0 <= seed < 2**64 or (len(ids) and ids.min() < 0):
+        raise ValueError(f'seed must be in [0, 2**64) and ids >= 0, got seed={seed}, ids={ids}')
+    ids, words = ids.astype(np.uint64), []
+    for block in range(-(-columns // 4)):
+        words.append(philox4x32([ids & WORD, ids >> HALF, block, VIEWS], seed))
+    return np.concatenate(words)[:columns].T * 2.0**-32
 
 
 @dataclass(frozen=True)

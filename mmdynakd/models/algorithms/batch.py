@@ -30,6 +30,9 @@ class Batch:
 
 def labels_of(data_samples: list[BaseDataElement], device: torch.device) -> torch.Tensor:
     """(B,) class indices; raises ValueError for samples without one label each."""
+    whole = getattr(data_samples, 'labels', None)  # of a batch that came as one, see mmdynakd.models.samples
+    if whole is not None:
+        return whole.to(device)
     labels = [getattr(sample, 'gt_label', None) for sample in data_samples]
     if any(label is None or label.numel() != 1 for label in labels):
         raise ValueError('a selection looks at labels, but not every data sample has one gt_label')

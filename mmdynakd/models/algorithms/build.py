@@ -6,6 +6,7 @@ from torch import nn
 
 from mmdynakd.models.classifier import classifier_config
 from mmdynakd.models.distillers import CategoricalDistiller
+from mmdynakd.models.preprocessor import BatchPreprocessor
 from mmdynakd.models.selections import CategoricalDistribution
 from mmdynakd.registry import MODELS
 
@@ -50,7 +51,7 @@ def raw_preprocessor(data_preprocessor: Mapping | None, own: Mapping | None,
     kept = {k: copy.deepcopy(source[k]) for k in (*BATCH_KEYS, 'to_onehot', 'num_classes') if k in source}
     if isinstance(architecture, Mapping) and architecture.get('train_cfg'):
         kept.setdefault('batch_augments', copy.deepcopy(architecture['train_cfg']))
-    return MODELS.build(dict(type='mmpretrain.ClsDataPreprocessor', **kept))
+    return BatchPreprocessor(**kept)
 
 
 def build_lanes(student: nn.Module, teachers: list[str], lanes: Mapping[str, Mapping], defaults: dict) -> nn.ModuleDict:
