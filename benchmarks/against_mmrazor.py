@@ -15,7 +15,7 @@ from pathlib import Path
 from bare import BareLoop
 from common import begin, finish, goal
 from networks import PREPROCESSOR, distiller, network
-from pairs import Pair, check, measure, options, ours, precisions, speeds
+from pairs import COMPILED, Pair, check, measure, options, ours, precisions, speeds
 from runners import array_loader, stock_loader
 
 MMRAZOR = "MMRazor's SingleTeacherDistill"
@@ -43,6 +43,8 @@ class Sides(Pair):
         self.add_ours(None, stock)
         for precision in precisions(args):
             self.add_ours(precision, arrays)
+            if precision == COMPILED:
+                continue
             self.all[bare(precision)] = BareLoop(self.teacher, self.student, args.batch, args.images, args.device,
                                                  precision == 'bf16')
 
@@ -66,6 +68,10 @@ def main(argv: list[str] | None = None) -> None:
             goal(f'{ours(precision)} / {bare(precision)}, images a second',
                  whole[bare(precision)] / whole[ours(precision)], '>=', BARE_GOAL)
             best = max(best, ratio)
+    if ours(COMPILED) in whole:
+        ratio = whole[MMRAZOR] / whole[ours(COMPILED)]
+        print(f'{ours(COMPILED)} / {MMRAZOR}: {ratio:.2f} times the images a second')
+        best = max(best, ratio)
     finish(best)
 
 

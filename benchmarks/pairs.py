@@ -11,6 +11,7 @@ from common import arguments, has_bf16, synchronize, table, turns
 from networks import MEAN, STD, batch, built, dynakd, network
 from runners import LATE_METRICS, Iterations, runner, use
 
+COMPILED = 'fp32, compiled teacher'
 TOLERANCE = dict(fp32=1e-4, bf16=0.05)  # of the loss of one batch, relative
 
 
@@ -18,7 +19,12 @@ def ours(precision: str | None) -> str:
     return f'DynaKD, fast={precision!r}'
 
 
-def single(teacher: int, depth: int, checkpoint: str, fast: str | None) -> dict:
+def switch(precision: str | None) -> str | dict | None:
+    """The value of ``fast`` that a side is named after."""
+    return dict(channels_last=True, fold=True, compile=True) if precision == COMPILED else precision
+
+
+def single(teacher: int, depth: int, checkpoint: str, fast: str | dict | None) -> dict:
     entry = dict(model=network(teacher), checkpoint=checkpoint)
     return dynakd(dict(teacher=entry), depth, distribution=dict(probs='teacher'), fast=fast)
 
@@ -43,7 +49,7 @@ class Pair:
         self.all[name] = side
 
     def add_ours(self, precision: str | None, loader: dict) -> None:
-        model = single(self.args.teacher, self.args.depth, self.checkpoint, precision)
+        model = single(self.args.teacher, self.args.depth, self.checkpoint, switch(precision))
         self.add_runner(ours(precision), model, loader, default_hooks=LATE_METRICS if precision else None)
 
     def losses(self) -> dict[str, float]:
@@ -95,10 +101,14 @@ def speeds(times: dict[str, tuple[float, float]], size: int) -> None:
 
 
 def precisions(args: argparse.Namespace) -> list[str]:
+    found = ['fp32']
+    if args.compile:
+        found.append(COMPILED)
     if args.bf16 or has_bf16(args.device):
-        return ['fp32', 'bf16']
-    print('bf16: not measured, as this processor has no bf16 instructions (--bf16 measures it nevertheless)')
-    return ['fp32']
+        found.append('bf16')
+    else:
+        print('bf16: not measured, as this processor has no bf16 instructions (--bf16 measures it nevertheless)')
+    return found
 
 
 def options(argv: list[str] | None, doc: str, workers: int | None = None) -> argparse.Namespace:
@@ -110,5 +120,7 @@ def options(argv: list[str] | None, doc: str, workers: int | None = None) -> arg
         parser.add_argument('--data-root', help='folder of CIFAR-100; the bare loop has noise all the same')
     else:
         parser.add_argument('--workers', type=int, default=workers, help="the other side's loading processes")
+    parser.add_argument('--no-compile', dest='compile', action='store_false',
+                        help='leave out the side whose teacher is compiled (half a minute, a C++ compiler)')
     parser.add_argument('--bf16', action='store_true', help='measure bf16 even without instructions for it')
     return parser.parse_args(argv)

@@ -22,7 +22,7 @@ from common import environment, progress
 
 HERE = Path(__file__).resolve().parent
 SMALL = ['--batch', '8', '--steps', '4']
-PAIR = [*SMALL, '--teacher', '14', '--depth', '8', '--images', '128']
+PAIR = [*SMALL, '--teacher', '14', '--depth', '8', '--images', '128', '--no-compile']
 # script: its arguments under --quick
 SCRIPTS = dict(
     step_cost=[*SMALL, '--depth', '8', '--teachers', '20', '14', '8'],

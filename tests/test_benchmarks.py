@@ -13,7 +13,7 @@ LINUX = pytest.mark.skipif(sys.platform != 'linux', reason='memory is read from 
 SMALL = ['--batch', '2', '--steps', '2', '--device', 'cpu']
 REHEARSAL = ['--device', 'cpu', '--fast', 'fp32', '--images', '8', '--batch', '4', '--depth', '8', '--teacher-depth',
              '8', '--candidates', '1']
-PAIR = [*SMALL, '--turn', '1', '--teacher', '8', '--depth', '8', '--images', '8']
+PAIR = [*SMALL, '--turn', '1', '--teacher', '8', '--depth', '8', '--images', '8', '--no-compile']
 
 
 @pytest.fixture

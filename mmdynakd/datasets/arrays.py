@@ -1,5 +1,6 @@
 """A whole split in memory as one array, served by the batch and augmented where the training runs."""
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -74,8 +75,7 @@ class ArrayDataset(Dataset):
             :attr:`fingerprint`, ``size``, N, and ``ids`` (B,) int64, epoch · N + index. Where it augments, also
             ``crop`` (B, 2), ``flip`` (B,) and ``padding``, for :func:`mmdynakd.functional.crop_flip`.
         """
-        views = [as_view(index, self.random, 'ArrayDataset') for index in indices]
-        epochs, rows = (torch.tensor(column) for column in zip(*views))
+        epochs, rows = (torch.from_numpy(column) for column in self._columns(indices))
         ids = rows + len(self) * epochs
         batch = dict(inputs=self.images.index_select(0, rows), labels=self.labels.index_select(0, rows),
                      views=dict(source=self.fingerprint, size=len(self), ids=ids))
@@ -83,6 +83,13 @@ class ArrayDataset(Dataset):
             batch['crop'], batch['flip'] = self._augmentation(ids, epochs, rows)
             batch['padding'] = self.padding
         return batch
+
+    def _columns(self, indices: Sequence[View] | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs and rows, (B,) each; the indices of a batch are of one kind."""
+        if not isinstance(indices[0], View):
+            indices = [as_view(index, self.random, 'ArrayDataset') for index in indices]
+        epochs, rows = (np.fromiter(map(itemgetter(column), indices), np.int64, len(indices)) for column in (0, 1))
+        return epochs if self.random else np.zeros_like(epochs), rows
 
     def _augmentation(self, ids: torch.Tensor, epochs: torch.Tensor, rows: torch.Tensor) -> list[torch.Tensor]:
         """Offsets, (B, 2), and flips, (B,), of views; those of a batch's epoch are drawn at once and kept."""

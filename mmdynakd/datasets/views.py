@@ -1,5 +1,6 @@
 """Views: an augmented sample as a pure function of (seed, epoch, sample)."""
 import contextlib
+import functools
 import itertools
 import random
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ class ViewSampler(DefaultSampler):
     """
 
     def __iter__(self) -> Iterator[View]:
-        return map(View._make, zip(itertools.repeat(self.epoch), super().__iter__()))
+        make = functools.partial(tuple.__new__, View)  # View._make, without a Python frame an image
+        return map(make, zip(itertools.repeat(self.epoch), super().__iter__()))
 
 
 def as_view(index, random: bool, owner: str) -> View:

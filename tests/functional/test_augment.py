@@ -9,7 +9,7 @@ from mmcv.transforms import RandomFlip
 from mmpretrain.datasets import RandomCrop
 
 from mmdynakd.functional import crop_flip, view_uniforms
-from mmdynakd.functional.augment import _by_pixels, _by_rows
+from mmdynakd.functional.augment import _by_blocks, _by_pixels
 from mmdynakd.functional.philox import philox4x32
 
 CHI2_999 = {1: 10.828, 15: 37.697, 63: 103.442, 255: 330.520}  # fixed seeds: each bound holds or not for ever
@@ -39,9 +39,9 @@ def plain(image, offset, flip, padding):
 
 
 @pytest.mark.parametrize('device', DEVICES)
-@pytest.mark.parametrize('way', [crop_flip, _by_pixels, _by_rows])
+@pytest.mark.parametrize('way', [crop_flip, _by_pixels, _by_blocks])
 def test_every_offset_and_flip_as_mmpretrain(way, device):
-    if way is _by_rows and device != 'cpu':
+    if way is _by_blocks and device != 'cpu':
         pytest.skip('of the CPU')
     offsets, flips = every_view(4)
     images = random_images(len(flips), 3, 32, 32)
@@ -85,8 +85,8 @@ def test_against_a_plain_loop(shape, padding, dtype):
 def test_both_ways_agree_on_images_that_are_not_contiguous():
     offsets, flips = every_view(1)
     images = random_images(len(flips), 8, 6, 3).permute(0, 3, 1, 2)
-    assert torch.equal(_by_rows(images, offsets, flips, 1), _by_pixels(images, offsets, flips, 1))
-    assert _by_rows(images, offsets, flips, 1).is_contiguous()
+    assert torch.equal(_by_blocks(images, offsets, flips, 1), _by_pixels(images, offsets, flips, 1))
+    assert _by_blocks(images, offsets, flips, 1).is_contiguous()
 
 
 # --- the numbers --------------------------------------------------------------------------------------------
