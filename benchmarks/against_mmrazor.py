@@ -1,6 +1,6 @@
 """DynaKD with one teacher against MMRazor's SingleTeacherDistill and against a bare PyTorch loop: images a second.
 
-    python benchmarks/against_mmrazor.py [--batch 128] [--steps 60] [--teacher 56] [--depth 20] [--bf16] [--data-root …]
+    python benchmarks/against_mmrazor.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20] [--bf16] [--data-root …]
 
 All but the bare loop run through MMEngine's Runner, with its loops and default hooks: MMRazor with its stock settings
 and MMPretrain's pipeline; DynaKD plain (the same pipeline), and with `fast='fp32'` and `fast='bf16'` on arrays in

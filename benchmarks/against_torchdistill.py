@@ -1,6 +1,6 @@
 """DynaKD with one teacher against torchdistill, another framework for distillation: images a second.
 
-    python benchmarks/against_torchdistill.py [--batch 128] [--steps 60] [--teacher 56] [--depth 20] [--bf16]
+    python benchmarks/against_torchdistill.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20] [--bf16]
 
 torchdistill (PyPI) is driven as its image classification example drives it: its DistillationBox with KDLoss, its own
 CIFAR ResNets (the same layers as ours), torchvision's crop, flip and normalisation, images loaded in the process

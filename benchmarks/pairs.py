@@ -112,7 +112,7 @@ def precisions(args: argparse.Namespace) -> list[str]:
 
 
 def options(argv: list[str] | None, doc: str, workers: int | None = None) -> argparse.Namespace:
-    parser = arguments(doc, batch=128, steps=60, depth=20)
+    parser = arguments(doc, batch=128, steps=30, depth=20)
     parser.add_argument('--teacher', type=int, default=56, help='its depth')
     parser.add_argument('--turn', type=int, default=3, help='iterations of a side before the next has its turn')
     parser.add_argument('--images', type=int, default=5120, help='images of noise, where there is no --data-root')

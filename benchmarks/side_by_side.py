@@ -1,6 +1,6 @@
 """Four candidates evaluated as lanes of one run against four runs of their own: time, and the losses equal.
 
-    python benchmarks/side_by_side.py [--batch 64] [--steps 30] [--scenarios ensemble r110 r56]
+    python benchmarks/side_by_side.py [--batch 64] [--steps 20] [--scenarios ensemble r110 r56]
 
 All sides see the same batches and draws, in turns; both start from the same weights. A step of the lanes runs each
 distinct teacher once. Times are means of medians, one for each outcome of the draw. `predicted` is put together from
@@ -114,7 +114,7 @@ def race(name: str, args: argparse.Namespace) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = arguments(__doc__, batch=64, steps=30)
+    parser = arguments(__doc__, batch=64, steps=20)
     parser.add_argument('--scenarios', choices=list(SCENARIOS), nargs='+', default=['ensemble', 'r110', 'r56'])
     parser.add_argument('--fast', choices=['fp32', 'bf16'], help="DynaKD's switch, for all sides")
     parser.add_argument('--warmup', type=int, default=2, help='rounds before the timed ones')

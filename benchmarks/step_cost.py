@@ -1,6 +1,6 @@
 """A lower step with n teachers against the steps of each teacher alone, and against averaging them all.
 
-    python benchmarks/step_cost.py [--batch 64] [--steps 40] [--depth 20] [--teachers 110 56 44 32 20 26 38 50]
+    python benchmarks/step_cost.py [--batch 64] [--steps 24] [--depth 20] [--teachers 110 56 44 32 20 26 38 50]
 
 For n = 1, 2, … the first n teachers form an ensemble with uniform theta. Before or after each of its steps the teacher
 that it draws takes the same step as the only teacher of another model. `expected` is the theta-weighted mean of those
@@ -94,7 +94,7 @@ def against_averaging(sides: Sides) -> float | None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = arguments(__doc__, batch=64, steps=40, depth=20)
+    parser = arguments(__doc__, batch=64, steps=24, depth=20)
     parser.add_argument('--teachers', type=int, nargs='+', default=DEPTHS, help='their depths')
     parser.add_argument('--counts', type=int, nargs='+', help='values of n, by default 1 to the number of teachers')
     args = parser.parse_args(argv)
