@@ -1,6 +1,6 @@
 """How time and peak memory of a step grow with teachers, lanes and batch, and that nothing grows with the steps.
 
-    python benchmarks/growth.py [--batch 64] [--steps 7] [--depth 20] [--teacher 32] [--total 2000]
+    python benchmarks/growth.py [--batch 64] [--steps 4] [--depth 20] [--teacher 32] [--total 1000]
 
 Teachers are all of one depth, so that n alone varies; theta is uniform. Each point is a process of its own. Memory is
 its peak over the steps above what it held before the model was built (on a GPU: torch's allocator's). `steps` is a
@@ -126,11 +126,11 @@ def draw(out: Path, name: str, axis: str, x: list, series: dict[str, list[float]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = arguments(__doc__, batch=64, steps=7, depth=20)
+    parser = arguments(__doc__, batch=64, steps=4, depth=20)
     for name, values in SWEEPS.items():
         parser.add_argument(f'--{name}-values', type=int, nargs='*', default=values, help=f'by default {values}')
     parser.add_argument('--teacher', type=int, default=32, help="the teachers' depth")
-    parser.add_argument('--total', type=int, default=2000, help='steps of the long run')
+    parser.add_argument('--total', type=int, default=1000, help='steps of the long run')
     parser.add_argument('--out', type=Path, default=Path('docs/figures'), help='folder of the figures')
     return parser.parse_args(argv)
 
