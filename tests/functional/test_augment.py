@@ -13,7 +13,8 @@ from mmdynakd.functional.augment import _by_blocks, _by_pixels
 from mmdynakd.functional.philox import philox4x32
 
 CHI2_999 = {1: 10.828, 15: 37.697, 63: 103.442, 255: 330.520}  # fixed seeds: each bound holds or not for ever
-DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'))]
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA GPU on this machine')
+WAYS = [(crop_flip, 'cpu'), (_by_pixels, 'cpu'), (_by_blocks, 'cpu'), pytest.param(crop_flip, 'cuda', marks=GPU)]
 
 
 def random_images(*shape, seed=0):
@@ -38,11 +39,8 @@ def plain(image, offset, flip, padding):
     return out
 
 
-@pytest.mark.parametrize('device', DEVICES)
-@pytest.mark.parametrize('way', [crop_flip, _by_pixels, _by_blocks])
+@pytest.mark.parametrize('way, device', WAYS)
 def test_every_offset_and_flip_as_mmpretrain(way, device):
-    if way is _by_blocks and device != 'cpu':
-        pytest.skip('of the CPU')
     offsets, flips = every_view(4)
     images = random_images(len(flips), 3, 32, 32)
     got = way(images.to(device), offsets.to(device), flips.to(device), 4).cpu()
