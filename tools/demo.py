@@ -2,16 +2,15 @@
 
     python tools/demo.py [--work-dir DIR]     (or: make demo)
 
-What is in the work dir already is not trained again; delete the folder to start over.
+What is in the work dir already is not trained again, what was cut off goes on; delete the folder to start over.
 """
 import argparse
-import os
 import os.path as osp
 import time
 
 from mmengine.config import Config
 
-from mmdynakd.engine.launch import keep_teacher_order, run
+from mmdynakd.engine.launch import keep_teacher_order, train
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 TEACHERS = ('resnet20', 'resnet14', 'resnet8')
@@ -27,30 +26,26 @@ def main() -> None:
 
 
 def train_teacher(name: str, folder: str) -> str:
-    """Trains the teacher unless its last checkpoint is there; returns the checkpoint."""
+    """Trains the teacher, unless it is trained; returns its checkpoint."""
+    print(f'\n=== teacher {name} ===', flush=True)
     cfg = load(f'teachers/{name}_digits.py', folder)
-    checkpoint = osp.join(folder, f'epoch_{cfg.train_cfg.max_epochs}.pth')
-    if not osp.exists(checkpoint):
-        print(f'\n=== teacher {name} ===', flush=True)
-        run(cfg, lambda runner: runner.train())
-    return checkpoint
+    train(cfg)
+    return osp.join(folder, f'epoch_{cfg.train_cfg.max_epochs}.pth')
 
 
 def distill(checkpoints: dict[str, str], folder: str) -> None:
-    """Search and evaluation; a run that was interrupted goes on."""
+    """Search and evaluation."""
     print('\n=== DynaKD: search, then evaluation ===', flush=True)
     cfg = load('dynakd_digits.py', folder)
     for name, checkpoint in checkpoints.items():
         cfg.model.teachers[name].checkpoint = checkpoint
     keep_teacher_order(cfg)
-    cfg.resume = osp.exists(osp.join(folder, 'last_checkpoint'))
-    run(cfg, lambda runner: runner.train())
+    train(cfg)
 
 
 def load(name: str, folder: str) -> Config:
     cfg = Config.fromfile(osp.join(ROOT, 'configs', name))
     cfg.work_dir = folder
-    os.makedirs(folder, exist_ok=True)
     return cfg
 
 

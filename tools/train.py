@@ -1,25 +1,29 @@
 """Trains a config: a teacher, a DynaKD search with its evaluation, anything MMEngine's Runner takes.
 
-    python tools/train.py CONFIG [--work-dir DIR] [--resume [CKPT]] [--amp] [--cfg-options k=v …] [--launcher …]
+    python tools/train.py CONFIG [--work-dir DIR] [--fresh | --resume [CKPT]] [--amp] [--cfg-options k=v …]
+
+A run that was cut off goes on when the same command is given again, and ends as if it had not been.
 """
 import argparse
 
-from mmdynakd.engine.launch import add_common_arguments, load_config, run
+from mmdynakd.engine.launch import add_common_arguments, load_config, train
+from mmdynakd.engine.runs import NEWEST
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_arguments(parser)
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',
-                        help='go on from CKPT, or from the newest checkpoint of the work dir')
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument('--resume', nargs='?', const=NEWEST, metavar='CKPT',
+                       help='go on from CKPT, or from the newest checkpoint of the work dir, though settings differ')
+    start.add_argument('--fresh', action='store_true',
+                       help='start over; what is in the work dir moves to a folder beside it')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision, for every optimizer')
     args = parser.parse_args()
     cfg = load_config(args)
     if args.amp:
         use_amp(cfg)
-    if args.resume:
-        cfg.resume, cfg.load_from = True, None if args.resume == 'auto' else args.resume
-    run(cfg, lambda runner: runner.train())
+    train(cfg, args.resume, args.fresh)
 
 
 def use_amp(cfg) -> None:

@@ -1,8 +1,9 @@
-from .hooks import CandidateEvaluationHook, ResultsHook
-from .loops import BilevelIterTrainLoop, BilevelTrainLoop, LaneTestLoop, LaneValLoop
+from .hooks import CandidateEvaluationHook, CheckpointHook, ResultsHook, RuntimeInfoHook
+from .loops import BilevelIterTrainLoop, BilevelTrainLoop, LaneTestLoop, LaneValLoop, RepeatableTrainLoop
 from .optim import BilevelOptimWrapper, BilevelOptimWrapperConstructor
 
 __all__ = [
     'BilevelIterTrainLoop', 'BilevelOptimWrapper', 'BilevelOptimWrapperConstructor', 'BilevelTrainLoop',
-    'CandidateEvaluationHook', 'LaneTestLoop', 'LaneValLoop', 'ResultsHook'
+    'CandidateEvaluationHook', 'CheckpointHook', 'LaneTestLoop', 'LaneValLoop', 'RepeatableTrainLoop', 'ResultsHook',
+    'RuntimeInfoHook'
 ]

@@ -8,17 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import find_latest_checkpoint
 
 from mmdynakd.files import write_json
-from mmdynakd.report import config_hash, write_comparison
+from mmdynakd.report import write_comparison
 
 from .check import run_check
 from .hooks.evaluation import fixed_config, is_search_hook
-from .launch import keep_teacher_order, run
+from .launch import keep_teacher_order, train
 
 KEYS = {'seeds', 'assistants', 'ranks'}
-RESULTS, PLAN, TEACHERS = 'results.json', 'benchmark_plan.json', 'teachers.json'
+RESULTS, TEACHERS = 'results.json', 'teachers.json'
 UNSCALED = dict(weight_by_probability=False)
 # Who teaches an assistant, and the student: the one before (TAKD), or all before, some dropped (DGKD).
 CHAINS: dict[str, Callable[[list[str]], dict]] = {
@@ -151,19 +150,9 @@ def _teacher_scores(cfg: Config) -> dict[str, float]:
 def _once(cfg: Config) -> dict:
     """Results of a run, run unless they are there; an interrupted one goes on."""
     keep_teacher_order(cfg)
-    os.makedirs(cfg.work_dir, exist_ok=True)
-    plan, results = osp.join(cfg.work_dir, PLAN), osp.join(cfg.work_dir, RESULTS)
-    same = osp.exists(plan) and _read(plan)['config_sha256'] == config_hash(cfg)
-    if osp.exists(plan) and not same:
-        raise ValueError(f'{cfg.work_dir} holds a run of another config: give another --work-dir, or delete it')
-    if osp.exists(results) and same:
-        print_log(f'{cfg.work_dir}: finished before', 'current')
-        return _read(results)
-    write_json(cfg.work_dir, PLAN, dict(config_sha256=config_hash(cfg)))
-    cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
     cfg.experiment_name = osp.relpath(cfg.work_dir).replace(os.sep, '_') + f'_{os.getpid()}'
-    run(cfg, lambda runner: runner.train())
-    return _read(results)
+    train(cfg)
+    return _read(_folder(cfg, RESULTS))
 
 
 def _finished(cfg: Config, seed: int, parts: Sequence[str]) -> bool:

@@ -1,15 +1,19 @@
 """What the command-line tools share: arguments, the config, the Runner, with or without a GPU."""
 import argparse
+import contextlib
 import datetime
 import os
 import os.path as osp
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
+from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from .runs import NEWEST, begin, finish
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +44,40 @@ def keep_teacher_order(cfg: Config) -> None:
         cfg.model.setdefault('teacher_order', list(cfg.model.teachers))
 
 
+def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
+    """Trains what the config says, from where its work dir has got to; see :func:`.runs.begin`."""
+    hooks = cfg.setdefault('default_hooks', {})
+    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    if checkpoint is not None and checkpoint.get('type') == 'CheckpointHook':
+        checkpoint.type = 'mmdynakd.CheckpointHook'  # the same, written whole or not at all
+    if cfg.get('resume') and resume is None:
+        resume = cfg.get('load_from') or NEWEST
+    with connected(cfg):
+        if begin(cfg, resume, fresh):
+            built(cfg).train()
+            finish(cfg)
+
+
 def run(cfg: Config, action: Callable[[Runner], object]) -> None:
-    """Builds the Runner and acts on it; the process group is closed at the end."""
-    if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
-        _use_gloo(cfg)
+    """Builds the Runner and acts on it."""
+    with connected(cfg):
+        action(built(cfg))
+
+
+def built(cfg: Config) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+@contextlib.contextmanager
+def connected(cfg: Config) -> Iterator[None]:
+    """Within it the processes of a launcher know one another, with or without a GPU."""
+    if cfg.get('launcher', 'none') != 'none' and not is_distributed():
+        if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+            _use_gloo(cfg)
+        else:
+            init_dist(cfg.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
     try:
-        action(RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg))
+        yield
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()

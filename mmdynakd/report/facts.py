@@ -29,23 +29,29 @@ def run_facts(runner: Runner, model: nn.Module) -> dict:
         device=_device(),
         config=runner.cfg.filename,
         config_sha256=config_hash(runner.cfg),
-        versions=dict(mmdynakd=__version__, python=platform.python_version(), **_versions()))
+        versions=versions())
 
 
 def config_hash(cfg: Config) -> str:
     """SHA-256 of a config without what differs from run to run of the same work (names, folders, resuming)."""
+    return hashlib.sha256(json.dumps(of_the_work(cfg), sort_keys=True).encode()).hexdigest()
+
+
+def of_the_work(cfg: Config) -> dict:
+    """A config as JSON has it, without names, folders and resuming."""
     kept = {key: value for key, value in cfg.to_dict().items() if key not in OF_A_RUN}
     for hook in kept.get('custom_hooks') or []:
         hook.pop('out_dir', None)
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=repr).encode()).hexdigest()
+    return json.loads(json.dumps(kept, default=repr))
 
 
 def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU ({platform.machine()})'
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Of this package, Python and what of :data:`PACKAGES` is installed."""
+    found = dict(mmdynakd=__version__, python=platform.python_version())
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -168,12 +168,12 @@ def test_a_seed_ties_the_generators_to_the_position():
         return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002  as augmentation does
 
     torch.manual_seed(1)
-    batches = CyclingBatches(loader(), seed=5)
+    batches = CyclingBatches(loader(), seed=5, per_batch=True)
     first = [noise(batches) for _ in range(5)]
     torch.manual_seed(2)
-    assert noise(CyclingBatches(loader(), start=4, seed=5)) == first[4]
+    assert noise(CyclingBatches(loader(), start=4, seed=5, per_batch=True)) == first[4]
     assert len(set(first)) == 5
-    assert noise(CyclingBatches(loader(), start=4, seed=6)) != first[4]
+    assert noise(CyclingBatches(loader(), start=4, seed=6, per_batch=True)) != first[4]
 
 
 def test_lane_metrics_are_those_of_each_student_alone(tmp_path):

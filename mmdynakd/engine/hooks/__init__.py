@@ -1,5 +1,6 @@
 from .candidates import CandidateEvaluationHook
+from .checkpoint import CheckpointHook
 from .results import ResultsHook
 from .runtime_info import RuntimeInfoHook
 
-__all__ = ['CandidateEvaluationHook', 'ResultsHook', 'RuntimeInfoHook']
+__all__ = ['CandidateEvaluationHook', 'CheckpointHook', 'ResultsHook', 'RuntimeInfoHook']

@@ -9,13 +9,14 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdynakd.engine.runs import begin, finish, holds
 from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.files import write_json
 from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
 
-from .evaluation import candidate_lane, evaluation_config, is_same_plan, write_plan
+from .evaluation import candidate_lane, evaluation_config
 from .results import check_loops, check_metric
 from .runtime_info import flush
 
@@ -132,10 +133,10 @@ class CandidateEvaluationHook(Hook):
                        dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged))
             write_theta(runner.work_dir, self.history, self.snapshots)
         cfg = evaluation_config(runner, candidates, self.baselines, self.evaluation, self.metric)
-        cfg.resume = bool(runner.cfg.get('resume')) and is_same_plan(cfg)
-        write_plan(cfg)
         print_log(f'search done; evaluating {list(cfg.model.lanes)} side by side in {cfg.work_dir}', 'current')
-        Runner.from_cfg(cfg).train()
+        if begin(cfg, fresh=not (runner._resume and holds(cfg))):
+            Runner.from_cfg(cfg).train()
+            finish(cfg)
 
     def _snapshot_steps(self, max_iters: int) -> set[int]:
         span = 1 - self.begin

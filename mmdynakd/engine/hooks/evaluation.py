@@ -1,19 +1,12 @@
 """The config of the evaluation stage: that of the search, with one lane a candidate and a baseline."""
 import copy
-import json
-import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config
-from mmengine.dist import master_only
-from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from mmdynakd.files import write_json
-from mmdynakd.report import config_hash
-
-FOLDER, PLAN = 'evaluation', 'plan.json'
+FOLDER = 'evaluation'
 
 
 def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping[str, Mapping],
@@ -64,25 +57,3 @@ def candidate_lane(searched: Mapping, theta: Mapping | Sequence) -> dict:
     lane = copy.deepcopy(dict(searched))
     lane['distribution'] = {**(lane.get('distribution') or {}), 'probs': copy.deepcopy(theta)}
     return lane
-
-
-def is_same_plan(cfg: Config) -> bool:
-    """Whether the work dir holds an unfinished or finished evaluation of this very config."""
-    path = osp.join(cfg.work_dir, PLAN)
-    if not osp.exists(path) or find_latest_checkpoint(cfg.work_dir) is None:
-        return False
-    with open(path, encoding='utf-8') as file:
-        same = json.load(file).get('config_sha256') == config_hash(cfg)
-    if not same:
-        print_log(f'{cfg.work_dir} holds an evaluation of other candidates or settings: starting anew', 'current')
-    return same
-
-
-@master_only
-def write_plan(cfg: Config) -> None:
-    """Notes what the work dir evaluates; what was there of another plan is resumed no more."""
-    os.makedirs(cfg.work_dir, exist_ok=True)
-    stale = osp.join(cfg.work_dir, 'last_checkpoint')
-    if not cfg.resume and osp.exists(stale):
-        os.remove(stale)
-    write_json(cfg.work_dir, PLAN, dict(config_sha256=config_hash(cfg)))

@@ -1,4 +1,5 @@
 from .bilevel import BilevelIterTrainLoop, BilevelTrainLoop
+from .epochs import RepeatableTrainLoop
 from .lanes import LaneTestLoop, LaneValLoop
 
-__all__ = ['BilevelIterTrainLoop', 'BilevelTrainLoop', 'LaneTestLoop', 'LaneValLoop']
+__all__ = ['BilevelIterTrainLoop', 'BilevelTrainLoop', 'LaneTestLoop', 'LaneValLoop', 'RepeatableTrainLoop']

@@ -1,16 +1,130 @@
-"""Endless batches whose order is a function of the position alone."""
+"""Batches whose content is a function of their place alone, whatever was cut off or died before."""
+import contextlib
+import logging
 import random
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmengine.runner import set_random_seed
 from torch.utils.data import DataLoader
 
+RESTARTS = 3  # of a round's workers without a batch in between
 
-def seed_everything(seed: int, position: int) -> None:
-    """Seeds Python's, NumPy's and torch's global generators by (seed, position), hashed: no two runs overlap."""
-    set_random_seed(int(np.random.SeedSequence([seed, position]).generate_state(1)[0]))
+
+def seed_everything(seed: int, *place: int) -> None:
+    """Seeds Python's, NumPy's and torch's global generators by (seed, place), hashed: no two runs overlap."""
+    set_random_seed(int(np.random.SeedSequence([seed, *place]).generate_state(1)[0]))
+
+
+def generator_states() -> dict:
+    """The states of the global generators, as a weights-only load may hold them."""
+    version, words, gauss = random.getstate()
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return dict(python=[version, list(words), gauss], numpy=[name, keys.tolist(), *map(float, rest)],
+                torch=torch.get_rng_state(), cuda=cuda)
+
+
+def set_generator_states(states: dict) -> None:
+    """Puts back what :func:`generator_states` gave."""
+    version, words, gauss = states['python']
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = states['numpy']
+    np.random.set_state((name, np.array(keys, np.uint32), int(position), int(has_gauss), cached))  # noqa: NPY002
+    torch.set_rng_state(states['torch'].cpu())
+    if len(states['cuda']) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states['cuda']])
+
+
+@contextlib.contextmanager
+def untouched_generators() -> Iterator[None]:
+    """Leaves the global generators as it found them."""
+    states = generator_states()
+    try:
+        yield
+    finally:
+        set_generator_states(states)
+
+
+class Round:
+    """One round over a data loader, from batch ``start`` on.
+
+    Worker processes are started anew each round and seeded by (seed, round, rank, worker), so that a batch is the same
+    whenever the round was begun. Where one dies, the round is opened again and goes on where it was.
+
+    Args:
+        dataloader: of any data set.
+        seed: of the run.
+        number: of the round, from 0; also the epoch of a sampler that has ``set_epoch``.
+        start: batches to pass over.
+
+    Raises:
+        RuntimeError: if workers die again and again, or one raises.
+    """
+
+    def __init__(self, dataloader: DataLoader, seed: int, number: int, start: int = 0) -> None:
+        self._dataloader, self._seed, self._number = dataloader, seed, number
+        self._served = 0
+        self._before = generator_states() if dataloader.num_workers else None
+        self._iterator = self._opened()
+        for _ in range(start):
+            next(self)
+
+    def __iter__(self) -> 'Round':
+        return self
+
+    def __next__(self):
+        for _ in range(RESTARTS):
+            try:
+                batch = next(self._iterator)
+            except RuntimeError as error:
+                if 'DataLoader worker' not in str(error) or self._dataloader.num_workers == 0:
+                    raise
+                print_log(f'{error}; its round goes on with new workers', 'current', logging.WARNING)
+                self._reopen()
+            else:
+                self._served += 1
+                return batch
+        raise RuntimeError(f'workers of the data loader died {RESTARTS} times at batch {self._served} of round '
+                           f'{self._number}: is memory short? Lower num_workers or the batch size')
+
+    def _opened(self) -> Iterator:
+        loader = self._dataloader
+        if loader.num_workers == 0:
+            return iter(loader)
+        loader._iterator = None  # persistent workers would go on with the streams of the round before
+        given = getattr(loader.worker_init_fn, 'given', loader.worker_init_fn)
+        loader.worker_init_fn = _SeededWorker(given, (self._seed, self._number, get_rank()))
+        iterator = iter(loader)
+        if threading.current_thread() is threading.main_thread():
+            # torch's handler raises wherever the main thread happens to be; next() finds a dead worker as well.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return iterator
+
+    def _reopen(self) -> None:
+        with untouched_generators():
+            set_generator_states(self._before)  # a sampler may draw its order from them
+            self._iterator = self._opened()
+            served, self._served = self._served, 0
+            for _ in range(served):
+                next(self)
+
+
+class _SeededWorker:
+    """A ``worker_init_fn``: the loader's own, then a seed by place."""
+
+    def __init__(self, given: Callable[[int], None] | None, place: tuple[int, ...]) -> None:
+        self.given, self._place = given, place
+
+    def __call__(self, worker: int) -> None:
+        if self.given is not None:
+            self.given(worker)
+        seed_everything(*self._place, worker)
 
 
 class CyclingBatches:
@@ -19,29 +133,26 @@ class CyclingBatches:
     Args:
         dataloader: with a sampler that has ``set_epoch`` (MMEngine's), or none that shuffles.
         start: number of batches already served, skipped without being loaded where a whole round passed.
-        seed: if given, the global generators are seeded by (seed, position) before a batch is loaded, so that
-            augmentation too depends on the position alone.
+        seed: of the run.
+        per_batch: the global generators are seeded by (seed, position) before a batch is loaded, so that augmentation
+            in this process too depends on the position alone.
     """
 
-    def __init__(self, dataloader: DataLoader, start: int = 0, seed: int | None = None) -> None:
-        self._dataloader, self._seed = dataloader, seed
+    def __init__(self, dataloader: DataLoader, start: int = 0, seed: int = 0, per_batch: bool = False) -> None:
+        self._dataloader, self._seed, self._per_batch = dataloader, seed, per_batch
         # Else each new round would draw a worker seed from the global generator, that the model draws from too.
-        dataloader.generator = torch.Generator().manual_seed(seed or 0)
+        dataloader.generator = torch.Generator().manual_seed(seed)
         self.position = 0
-        self._iterator: Iterator = iter(())
+        self._round: Iterator = iter(())
         self.seek(start)
 
     def seek(self, position: int) -> None:
         """The next batch is number ``position`` (from 0)."""
         length = len(self._dataloader)
         self.position = position - position % length
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-        for _ in range(position % length):
-            next(self)
-        # What is skipped must not shift what the training batches draw.
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
+        with untouched_generators():  # what is skipped must not shift what the training batches draw
+            for _ in range(position % length):
+                next(self)
 
     def skip_iter(self, count: int) -> None:
         """Passes over ``count`` batches; onedl-mmengine's loop by iteration asks for it when it resumes."""
@@ -51,14 +162,14 @@ class CyclingBatches:
         return self
 
     def __next__(self):
-        round_, offset = divmod(self.position, len(self._dataloader))
-        if self._seed is not None:
+        number, offset = divmod(self.position, len(self._dataloader))
+        if self._per_batch:
             seed_everything(self._seed, self.position)
         if offset == 0:
             sampler = getattr(self._dataloader.batch_sampler, 'sampler', self._dataloader.sampler)
             if hasattr(sampler, 'set_epoch'):
-                sampler.set_epoch(round_)
-            self._iterator = iter(self._dataloader)
-        batch = next(self._iterator)
+                sampler.set_epoch(number)
+            self._round = Round(self._dataloader, self._seed, number)
+        batch = next(self._round)
         self.position += 1
         return batch

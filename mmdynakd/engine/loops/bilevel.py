@@ -2,14 +2,15 @@
 import copy
 from collections.abc import Mapping
 
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from mmdynakd.engine.optim import THETA
 from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
 
-from .batches import CyclingBatches, seed_everything
+from .batches import CyclingBatches
+from .epochs import RepeatableTrainLoop
 from .upper import CACHE_MB, UpperSteps
 
 
@@ -54,15 +55,13 @@ def expand_schedulers(schedulers, algorithm: nn.Module):
 
 
 @LOOPS.register_module()
-class BilevelTrainLoop(EpochBasedTrainLoop):
+class BilevelTrainLoop(RepeatableTrainLoop):
     """DynaKD by epoch: the training loader defines the epoch, the validation loader cycles, reshuffled.
-
-    Every epoch starts from generators seeded by (seed, epoch): resumed at an epoch, a run goes on as it would have.
 
     Args:
         upper_dataloader: loader (or config) of the split on which θ is learned; needed where a lane searches.
         upper_cache_mb: MiB of the teachers' records of that split that may be kept, see :class:`UpperSteps`; 0: none.
-        Others: as MMEngine's ``EpochBasedTrainLoop``.
+        Others: as :class:`RepeatableTrainLoop`.
     """
 
     def __init__(self, runner: Runner, dataloader, max_epochs: int, upper_dataloader=None,
@@ -74,10 +73,6 @@ class BilevelTrainLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         start(self.runner, self._iter)
         return super().run()
-
-    def run_epoch(self) -> None:
-        seed_everything(self.runner.seed, self._epoch)
-        super().run_epoch()
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
         self.upper.run(self._iter, data_batch)
@@ -95,13 +90,27 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
     def __init__(self, runner: Runner, dataloader, max_iters: int, upper_dataloader=None,
                  upper_cache_mb: int = CACHE_MB, **kwargs) -> None:
         super().__init__(runner, dataloader, max_iters, **kwargs)
-        self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed)
+        self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed, per_batch=True)
         prepare(runner)
         self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
 
     def run(self) -> nn.Module:
+        """MMEngine's, but a resumed run loads no batch of the rounds that are over."""
         start(self.runner, self._iter)
-        return super().run()
+        runner = self.runner
+        runner.call_hook('before_train')
+        runner.call_hook('before_train_epoch')
+        self.dataloader_iterator.seek(self._iter)
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._decide_current_val_interval()
+            if runner.val_loop is not None and self._iter >= self.val_begin and (
+                    self._iter % self.val_interval == 0 or self._iter == self._max_iters):
+                runner.val_loop.run()
+        runner.call_hook('after_train_epoch')
+        runner.call_hook('after_train')
+        return runner.model
 
     def run_iter(self, data_batch: dict) -> None:
         self.upper.run(self._iter, data_batch)

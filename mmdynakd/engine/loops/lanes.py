@@ -8,6 +8,8 @@ from mmengine.runner.amp import autocast
 from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
 
+from .batches import Round
+
 
 class _LaneEvaluation:
     """What validation and test share: metrics ``lane/metric`` of every lane, kept as ``lane_metrics``."""
@@ -23,7 +25,7 @@ class _LaneEvaluation:
         runner.call_hook(f'before_{mode}')
         runner.call_hook(f'before_{mode}_epoch')
         runner.model.eval()
-        for idx, data_batch in enumerate(self.dataloader):
+        for idx, data_batch in enumerate(Round(self.dataloader, runner.seed, 0)):
             self.run_iter(idx, data_batch)
         size = len(self.dataloader.dataset)
         self.lane_metrics = {name: evaluator.evaluate(size) for name, evaluator in self.evaluators.items()}

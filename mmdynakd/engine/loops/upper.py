@@ -63,7 +63,8 @@ class UpperSteps:
             return
         algorithm = algorithm_of(self.runner)
         if self._batches is None:
-            self._batches = CyclingBatches(self._dataloader, optim_wrapper.upper_steps_before(iteration))
+            self._batches = CyclingBatches(self._dataloader, optim_wrapper.upper_steps_before(iteration),
+                                           self.runner.seed)
             if self._worth_keeping(algorithm):
                 with optim_wrapper.theta_context(algorithm):
                     keep_records(algorithm, self._dataloader, self._cache_mb)

@@ -1,0 +1,223 @@
+"""A run and its work dir: begun, gone on with, or left as it is because it is finished."""
+import functools
+import json
+import logging
+import os
+import os.path as osp
+from typing import IO, Any
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
+from mmengine.logging import print_log
+
+from mmdynakd.files import damage_of_archive, remove_temporaries, write_json
+from mmdynakd.report import of_the_work, versions
+
+from .checkpoints import newest_checkpoint, saved_checkpoints
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+RUN, LOCK = 'run.json', 'run.lock'
+NEWEST = 'newest'
+SHOWN = 8  # differing settings in a message
+_LOCKS: dict[str, IO] = {}
+
+
+class RunError(ValueError):
+    """A work dir cannot take this run; the message names it and the remedy."""
+
+
+def begin(cfg: Config, resume: str | None = None, fresh: bool = False) -> bool:
+    """Sets a config to go on where its work dir has got to; the first process decides for all.
+
+    Without ``resume`` and ``fresh``, an unfinished run of the same work goes on from its newest intact checkpoint, a
+    finished one is left alone, and one of other settings is an error. The work dir's ``run.json`` holds the config;
+    its ``run.lock`` is held until the process ends, so that no two runs share a work dir (of one file system that has
+    such locks).
+
+    Args:
+        cfg: with its ``work_dir``; ``resume`` and ``load_from`` are set.
+        resume: a checkpoint, or ``'newest'``: goes on from it though settings differ.
+        fresh: what is there moves to ``<work dir>.1`` (or .2, …), and the run starts over.
+
+    Returns:
+        Whether there is something to train.
+
+    Raises:
+        RunError: if the work dir holds another run, is in use or cannot be written, or ``resume`` is damaged.
+    """
+    decision: list[Any] = [None]
+    if is_main_process():
+        try:
+            decision[0] = _decide(cfg, resume, fresh)
+        except (RunError, OSError) as error:
+            decision[0] = error
+    broadcast_object_list(decision)
+    if isinstance(decision[0], OSError):
+        raise RunError(f'the work dir {cfg.work_dir} cannot be used ({decision[0]}): free some space, or give another '
+                       '--work-dir') from decision[0]
+    if isinstance(decision[0], RunError):
+        raise decision[0]
+    wanted, checkpoint = decision[0]
+    cfg.resume = checkpoint is not None
+    if cfg.resume:
+        cfg.load_from = checkpoint
+    return wanted
+
+
+@master_only
+def finish(cfg: Config) -> None:
+    """Notes that the run has come to its end."""
+    write_json(cfg.work_dir, RUN, dict(read_run(cfg.work_dir) or _note(cfg), finished=True))
+
+
+def holds(cfg: Config) -> bool:
+    """Whether the work dir holds a run of this very work, finished or not."""
+    try:
+        run = read_run(cfg.work_dir)
+    except RunError:
+        return False
+    return run is not None and run['work'] == _comparable(cfg)
+
+
+def read_run(work_dir: str) -> dict | None:
+    """The ``run.json`` of a work dir: ``config`` (mapping), ``work``, ``versions``, ``finished``; None without one.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    path = osp.join(work_dir, RUN)
+    if not osp.exists(path):
+        return None
+    try:
+        with open(path, encoding='utf-8') as file:
+            run = json.load(file)
+        if not all(isinstance(run[key], dict) for key in ('config', 'work', 'versions')):
+            raise TypeError('its entries are not mappings')
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f'{path} cannot be read ({type(error).__name__}: {error}); tools/train.py --fresh '
+                       'starts over beside what is there, --resume goes on from the newest checkpoint') from error
+    return run
+
+
+def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | None]:
+    """Whether to train, and the checkpoint to go on from; notes the run in its work dir."""
+    folder = cfg.work_dir
+    if resume not in (None, NEWEST):
+        damage = damage_of_archive(resume) if osp.isfile(resume) else 'there is no such file'
+        if damage:
+            raise RunError(f'--resume {resume}: {damage}; --resume alone takes the newest intact checkpoint of the '
+                           'work dir')
+    os.makedirs(folder, exist_ok=True)
+    _lock(folder)
+    if fresh:
+        _move_aside(folder)
+    before = read_run(folder) if resume is None else None
+    if before is None and resume is None and saved_checkpoints(cfg):
+        raise RunError(f'{folder} holds checkpoints, but no {RUN} says of what: tools/train.py --resume goes on '
+                       'from the newest, --fresh starts over beside them, or give another --work-dir')
+    note = _note(cfg)
+    if before is not None:
+        _check_same(folder, before['work'], note['work'])
+        if before.get('finished') is True:
+            print_log(f'{folder} holds this very run, finished: nothing to do (--fresh starts over and keeps what is '
+                      'there)', 'current')
+            return False, None
+        _compare_versions(before['versions'], note['versions'])
+    remove_temporaries(folder)
+    checkpoint = resume if resume not in (None, NEWEST) else newest_checkpoint(cfg)
+    write_json(folder, RUN, note)
+    if checkpoint is not None:
+        print_log(f'{folder} holds an unfinished run: it goes on from {checkpoint} (--fresh would start over)',
+                  'current')
+    elif before is not None or resume is not None:
+        print_log(f'{folder} has no intact checkpoint: the run starts from its beginning', 'current')
+    return True, checkpoint
+
+
+def _note(cfg: Config) -> dict:
+    config = json.loads(json.dumps(cfg.to_dict(), default=repr))
+    return dict(finished=False, work=_comparable(cfg), versions=versions(), config=config)
+
+
+def _comparable(cfg: Config) -> dict:
+    """What two runs of the same work share: batches count over all processes."""
+    work, world = of_the_work(cfg), get_world_size()
+    work.pop('model_wrapper_cfg', None)  # of how it is distributed
+    loaders = [work.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
+    for loader in [*loaders, (work.get('train_cfg') or {}).get('upper_dataloader')]:
+        if loader and isinstance(loader.get('batch_size'), int):
+            loader['batch_size'] *= world
+    return work
+
+
+def _check_same(folder: str, before: dict, now: dict) -> None:
+    old, new = _flat(before), _flat(now)
+    differing = sorted(key for key in {*old, *new} if old.get(key, _flat) != new.get(key, _flat))
+    if differing:
+        shown = [f"  {key}: {old.get(key, 'absent')!r}, now {new.get(key, 'absent')!r}" for key in differing[:SHOWN]]
+        more = [f'  and {len(differing) - SHOWN} more'] if len(differing) > SHOWN else []
+        raise RunError('\n'.join([f'{folder} holds a run with other settings:', *shown, *more,
+                                  'tools/train.py --resume goes on with the new ones, --fresh starts over beside it; '
+                                  'or give another --work-dir']))
+
+
+def _flat(config: Any, prefix: str = '') -> dict[str, Any]:
+    if not isinstance(config, (dict, list)) or not config:
+        return {prefix: config}
+    items = config.items() if isinstance(config, dict) else enumerate(config)
+    return {key: value for name, child in items
+            for key, value in _flat(child, f'{prefix}.{name}' if prefix else str(name)).items()}
+
+
+def _compare_versions(before: dict, now: dict) -> None:
+    changed = [f'{name} {before.get(name)} → {now.get(name)}' for name in sorted({*before, *now})
+               if before.get(name) != now.get(name)]
+    if changed:
+        print_log(f"other versions than at the run's start: {', '.join(changed)}; its end may differ from that of an "
+                  'uninterrupted run', 'current', logging.WARNING)
+
+
+def _move_aside(folder: str) -> None:
+    if not saved_checkpoints(Config(dict(work_dir=folder))) and not osp.exists(osp.join(folder, RUN)):
+        return
+    number = 1
+    while osp.exists(f'{osp.normpath(folder)}.{number}'):
+        number += 1
+    aside = f'{osp.normpath(folder)}.{number}'
+    _unlock(folder)
+    os.rename(folder, aside)
+    print_log(f'what was in {folder} is in {aside} now', 'current')
+    os.makedirs(folder)
+    _lock(folder)
+
+
+@functools.lru_cache
+def _leave_locks_to_the_parent() -> None:
+    """A data loader's worker that outlives a killed run must not hold its lock."""
+    os.register_at_fork(after_in_child=lambda: [_LOCKS.popitem()[1].close() for _ in range(len(_LOCKS))])
+
+
+def _lock(folder: str) -> None:
+    key = osp.realpath(folder)
+    if fcntl is None or key in _LOCKS:
+        return
+    _leave_locks_to_the_parent()
+    file = open(osp.join(folder, LOCK), 'w')  # noqa: SIM115  held until the process ends
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise RunError(f'another process is training in {folder}: wait for it, or give another --work-dir') from error
+    except OSError as error:  # a file system without locks
+        print_log(f'{folder} cannot be locked ({error}): start no second run in it', 'current', logging.WARNING)
+    _LOCKS[key] = file
+
+
+def _unlock(folder: str) -> None:
+    file = _LOCKS.pop(osp.realpath(folder), None)
+    if file is not None:
+        file.close()
