@@ -123,18 +123,18 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
     if before is not None:
         _check_same(folder, before['work'], note['work'])
         if before.get('finished') is True:
-            print_log(f'{folder} holds this very run, finished: nothing to do (--fresh starts over and keeps what is '
-                      'there)', 'current')
+            print(f'{folder} holds this very run, finished: nothing to do (--fresh starts over and keeps what is '
+                      'there)', flush=True)
             return False, None
         _compare_versions(before['versions'], note['versions'])
     remove_temporaries(folder)
     checkpoint = resume if resume not in (None, NEWEST) else newest_checkpoint(cfg)
     write_json(folder, RUN, note)
     if checkpoint is not None:
-        print_log(f'{folder} holds an unfinished run: it goes on from {checkpoint} (--fresh would start over)',
-                  'current')
+        print(f'{folder} holds an unfinished run: it goes on from {checkpoint} (--fresh would start over)',
+                  flush=True)
     elif before is not None or resume is not None:
-        print_log(f'{folder} has no intact checkpoint: the run starts from its beginning', 'current')
+        print(f'{folder} has no intact checkpoint: the run starts from its beginning', flush=True)
     return True, checkpoint
 
 
@@ -190,7 +190,7 @@ def _move_aside(folder: str) -> None:
     aside = f'{osp.normpath(folder)}.{number}'
     _unlock(folder)
     os.rename(folder, aside)
-    print_log(f'what was in {folder} is in {aside} now', 'current')
+    print(f'what was in {folder} is in {aside} now', flush=True)
     os.makedirs(folder)
     _lock(folder)
 
