@@ -1,4 +1,5 @@
 """Files that are written whole or not at all, and whether one is still whole."""
+import contextlib
 import json
 import os
 import os.path as osp
@@ -23,9 +24,11 @@ def write_bytes(folder: str, name: str, content: bytes) -> str:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        if osp.exists(temporary):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, path) from error
         raise
     return path
 

@@ -2,6 +2,7 @@
 import argparse
 import contextlib
 import datetime
+import errno
 import os
 import os.path as osp
 from collections.abc import Callable, Iterator
@@ -13,7 +14,10 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .runs import NEWEST, begin, finish
+from .checkpoints import newest_checkpoint
+from .runs import NEWEST, RunError, begin, finish
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +58,14 @@ def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
         resume = cfg.get('load_from') or NEWEST
     with connected(cfg):
         if begin(cfg, resume, fresh):
-            built(cfg).train()
-            finish(cfg)
+            try:
+                built(cfg).train()
+                finish(cfg)
+            except OSError as error:
+                if error.errno in UNWRITABLE:
+                    raise RunError(f'{error}. The last good state is left ({newest_checkpoint(cfg)}): make room in '
+                                   f'{cfg.work_dir}, then give the same command again') from error
+                raise
 
 
 def run(cfg: Config, action: Callable[[Runner], object]) -> None:

@@ -81,5 +81,15 @@ def test_a_checkpoint_holds_the_metrics_up_to_its_iteration(tmp_path):
 
 
 def test_an_interval_below_one_is_an_error():
-    with pytest.raises(ValueError, match='interval must be >= 1'):
+    with pytest.raises(ValueError, match='interval and history must be >= 1'):
         RuntimeInfoHook(interval=0)
+
+
+def test_histories_keep_their_last_values_alone(tmp_path):
+    cfg = search_config(tmp_path / 'work')
+    cfg.default_hooks.runtime_info = dict(type='mmdynakd.RuntimeInfoHook', interval=1, history=3)
+    cfg.custom_hooks = []
+    scalars = run(cfg).message_hub.log_scalars
+    assert 'train/search/loss' in scalars
+    assert {name: len(buffer.data[0]) for name, buffer in scalars.items() if name.startswith('train/')} == \
+        dict.fromkeys([name for name in scalars if name.startswith('train/')], 3)

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from mmdynakd.registry import HOOKS
 
 INTERVAL = 10
+HISTORY = 10_000
 
 
 @HOOKS.register_module()
@@ -21,16 +22,18 @@ class RuntimeInfoHook(_RuntimeInfoHook):
     Args:
         interval: iterations after which waiting metrics are read; made smaller where the logger reads more often.
             1 is MMEngine's way.
+        history: values of each metric that are kept, for means over a window. MMEngine's own keep a million, copied
+            with every step: a long run would be slowed by it, and its checkpoints would swell.
 
     Raises:
-        ValueError: for ``interval`` < 1.
+        ValueError: for ``interval`` or ``history`` < 1.
     """
 
-    def __init__(self, interval: int = INTERVAL) -> None:
+    def __init__(self, interval: int = INTERVAL, history: int = HISTORY) -> None:
         super().__init__()
-        if interval < 1:
-            raise ValueError(f'interval must be >= 1, got {interval}')
-        self.interval = interval
+        if interval < 1 or history < 1:
+            raise ValueError(f'interval and history must be >= 1, got {interval} and {history}')
+        self.interval, self.history = interval, history
         self._waiting: list[tuple[str, torch.Tensor]] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -57,6 +60,8 @@ class RuntimeInfoHook(_RuntimeInfoHook):
         for place, (key, value) in enumerate(self._waiting):
             runner.message_hub.update_scalar(key, values.get(place, value))
         self._waiting.clear()
+        for buffer in runner.message_hub.log_scalars.values():
+            buffer._max_length = self.history
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._waiting:
