@@ -35,6 +35,7 @@ SCRIPTS = dict(
     theta_options=['--batch', '8', '--steps', '2', '--depth', '8', '--teachers', '14', '8'],
     growth=[*SMALL, '--teacher', '14', '--depth', '8', '--total', '100', '--teachers-values', '1', '2',
             '--lanes-values', '1', '2', '--batch-values', '4', '8'],
+    soak=['--steps', '100', '--batch', '32'],
     gpu=['--batch', '64', '--images', '1280', '--epochs', '2', '--stock-epochs', '1'])
 FIGURES = dict(growth=['growth_teachers.png', 'growth_lanes.png', 'growth_batch.png', 'growth_steps.png'])
 QUICK = 'small settings: no figure to quote'

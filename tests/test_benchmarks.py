@@ -168,6 +168,15 @@ def test_predicted_from_parts(script):
 
 
 @LINUX
+def test_soak(script):
+    with quick():
+        printed = script('soak', '--steps', '40', '--batch', '32')
+    assert [row[0] for row in rows(printed)[-10:]] == [str(step) for step in range(4, 41, 4)]
+    assert 0.9 < ratio(printed) < 1.2
+    assert len(goals(printed)) == 5 and goals(printed)['open files more after all steps than after a tenth'][1] == 'met'
+
+
+@LINUX
 def test_growth(script, tmp_path):
     printed = script('growth', *SMALL, '--depth', '8', '--teacher', '8', '--total', '20', '--teachers-values', '1',
                      '--lanes-values', '1', '3', '--batch-values', '--out', str(tmp_path))
