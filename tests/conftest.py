@@ -1,9 +1,13 @@
 """Fixtures for real data and teachers; where they are absent, tests that need them skip with a reason."""
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+if 'PYTEST_XDIST_WORKER' in os.environ:  # a core each, for what they start too; before torch counts the cores
+    os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
 
 import pytest
 from mmengine.registry import DefaultScope
