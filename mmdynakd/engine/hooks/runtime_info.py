@@ -61,7 +61,7 @@ class RuntimeInfoHook(_RuntimeInfoHook):
             runner.message_hub.update_scalar(key, values.get(place, value))
         self._waiting.clear()
         for buffer in runner.message_hub.log_scalars.values():
-            buffer._max_length = self.history
+            buffer.max_length = self.history
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._waiting:
