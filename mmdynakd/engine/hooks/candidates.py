@@ -1,5 +1,4 @@
 """Observes θ during the search, collects M candidates, starts their evaluation."""
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from mmdynakd.report import write_theta
 from .evaluation import candidate_lane, evaluation_config
 from .results import check_loops, check_metric
 from .runtime_info import flush
+from .theta_watch import ThetaWatch
 
 STATE = 'dynakd_search'
 SAME = 0.01  # total variation under which two candidates are one
@@ -67,6 +67,7 @@ class CandidateEvaluationHook(Hook):
         self._searching = False
         self.history: list[dict] = []
         self.snapshots: list[dict] = []
+        self.theta = ThetaWatch()
 
     def before_train(self, runner: Runner) -> None:
         """Checks now what would fail after the search."""
@@ -97,6 +98,7 @@ class CandidateEvaluationHook(Hook):
         fixed = {name: candidate_lane(self._settings(runner), probs) for name, probs in self.fixed_candidates.items()}
         algorithm.check_lanes({**fixed, **self.baselines})
         self._searching = True
+        self.theta.begin(runner)
         if not self.history:
             self._observe(runner, 0)
 
@@ -111,12 +113,14 @@ class CandidateEvaluationHook(Hook):
             self._snapshot(runner, done)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint[STATE] = dict(history=self.history, snapshots=self.snapshots, interval=self.interval)
+        checkpoint[STATE] = dict(history=self.history, snapshots=self.snapshots, interval=self.interval,
+                                 start=self.theta.start)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint.get(STATE)
         if state is not None and runner._resume:  # load_from takes the weights of another search, not its course
             self.history, self.snapshots, self.interval = state['history'], state['snapshots'], state['interval']
+            self.theta.start = state.get('start', {})
 
     def after_run(self, runner: Runner) -> None:
         if not self._searching:  # MMEngine calls it after a test or a validation, too
@@ -144,9 +148,9 @@ class CandidateEvaluationHook(Hook):
                 for k in range(self.num_candidates)}
 
     def _observe(self, runner: Runner, step: int) -> None:
+        self.theta.look(runner, step)
         for name, lane in algorithm_of(runner).searched.items():
             theta = lane.selection.marginal()
-            check_finite(name, step, theta, _upper_loss(runner, name))
             self.history.append(dict(step=step, lane=name, theta=theta))
             for teacher, value in theta.items():
                 runner.message_hub.update_scalar(f'train/{name}/theta/{teacher}', value)
@@ -173,13 +177,6 @@ class CandidateEvaluationHook(Hook):
         thetas = {name: as_simplex(probs, len(teachers)) for name, probs in self.fixed_candidates.items()}
         return [dict(name=name, lane=lane, step=None, theta=dict(zip(teachers, theta)), entropy=entropy(theta),
                      upper_loss=None) for name, theta in thetas.items()]
-
-
-def check_finite(lane: str, step: int, theta: Mapping[str, float], upper_loss: float | None) -> None:
-    """Raises FloatingPointError if the search of a lane has diverged."""
-    if not all(map(math.isfinite, [*theta.values(), upper_loss or 0.0])):
-        raise FloatingPointError(f"the search of lane '{lane}' diverged: at iteration {step} θ is {dict(theta)}, the "
-                                 f'upper loss {upper_loss}; lower the learning rates in optim_wrapper, or clip_grad')
 
 
 def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:

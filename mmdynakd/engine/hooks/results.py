@@ -57,8 +57,8 @@ class ResultsHook(Hook):
             selection=f'highest val {self.metric} of the last epoch among the candidates; test seen once, after it',
             test_size=len(runner.test_loop.dataloader.dataset),
             **run_facts(runner, algorithm_of(runner)),
-            lanes=[self._row(name, lane, val[name], runner.test_loop.lane_metrics[name])
-                   for name, lane in _lanes(runner).items()])
+            lanes=[dict(self._row(name, lane, val[name], runner.test_loop.lane_metrics[name]),
+                        skipped=runner.optim_wrapper.skipped.get(name, 0)) for name, lane in _lanes(runner).items()])
         if is_main_process():
             write_json(out_dir, 'results.json', results)
             table = results_table(results, self.metric)

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from mmdynakd.engine.faults import FaultReport
 from mmdynakd.engine.optim import THETA
 from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
 
 from .batches import CyclingBatches
 from .epochs import RepeatableTrainLoop
+from .probe import probe_teachers
 from .upper import CACHE_MB, UpperSteps
 
 
@@ -28,13 +30,14 @@ def prepare(runner: Runner) -> None:
 
 
 def start(runner: Runner, iteration: int) -> None:
-    """Gives the draws the run's seed and position, both known once a checkpoint is loaded."""
+    """Gives the draws the run's seed and position, both known once a checkpoint is loaded; looks at the teachers."""
     algorithm = algorithm_of(runner)
     if algorithm.draw_seed is None:
         algorithm.draw_seed = runner.seed
     algorithm.step = iteration
     if algorithm.ensemble.store is not None:
         algorithm.ensemble.store.epochs = -(-runner.max_iters // len(runner.train_dataloader))
+    probe_teachers(algorithm, runner.train_dataloader)
 
 
 def expand_schedulers(schedulers, algorithm: nn.Module):
@@ -69,14 +72,16 @@ class BilevelTrainLoop(RepeatableTrainLoop):
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         prepare(runner)
         self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
+        self.faults = FaultReport(runner)
 
     def run(self) -> nn.Module:
         start(self.runner, self._iter)
         return super().run()
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        self.upper.run(self._iter, data_batch)
+        self.faults.report(self.upper.run(self._iter, data_batch), self._iter + 1)
         super().run_iter(idx, data_batch)
+        self.faults.report(data_batch, self._iter)
 
 
 @LOOPS.register_module()
@@ -93,6 +98,7 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
         self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed, per_batch=True)
         prepare(runner)
         self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
+        self.faults = FaultReport(runner)
 
     def run(self) -> nn.Module:
         """MMEngine's, but a resumed run loads no batch of the rounds that are over."""
@@ -113,5 +119,6 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
         return runner.model
 
     def run_iter(self, data_batch: dict) -> None:
-        self.upper.run(self._iter, data_batch)
+        self.faults.report(self.upper.run(self._iter, data_batch), self._iter + 1)
         super().run_iter(data_batch)
+        self.faults.report(data_batch, self._iter)

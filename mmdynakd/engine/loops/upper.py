@@ -56,11 +56,11 @@ class UpperSteps:
                              'check train_cfg.upper_dataloader.dataset')
         self._dataloader = dataloader
 
-    def run(self, iteration: int, train_batch: dict) -> None:
-        """The upper step before lower step ``iteration`` on ``train_batch``, if one is due."""
+    def run(self, iteration: int, train_batch: dict) -> dict | None:
+        """The upper step before lower step ``iteration`` on ``train_batch``, if one is due; returns its batch."""
         optim_wrapper = self.runner.optim_wrapper
         if not self.searched or not optim_wrapper.is_upper_step(iteration):
-            return
+            return None
         algorithm = algorithm_of(self.runner)
         if self._batches is None:
             self._batches = CyclingBatches(self._dataloader, optim_wrapper.upper_steps_before(iteration),
@@ -68,7 +68,9 @@ class UpperSteps:
             if self._worth_keeping(algorithm):
                 with optim_wrapper.theta_context(algorithm):
                     keep_records(algorithm, self._dataloader, self._cache_mb)
-        algorithm.upper_step(next(self._batches), optim_wrapper, train_batch)
+        batch = next(self._batches)
+        algorithm.upper_step(batch, optim_wrapper, train_batch)
+        return batch
 
     def _worth_keeping(self, algorithm: nn.Module) -> bool:
         """Whether records may be kept, and the search as a whole (resumed or not) reads each of them at least once."""

@@ -11,7 +11,7 @@ from mmdynakd.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from .wrapper import THETA, BilevelOptimWrapper
 
-KEYS = {'type', 'student', 'theta', 'upper_interval', 'warmup'}
+KEYS = {'type', 'student', 'theta', 'upper_interval', 'warmup', 'max_skipped'}
 DEFAULT_THETA = dict(optimizer=dict(type='Adam', lr=0.01, betas=(0.5, 0.999)))
 
 
@@ -22,7 +22,7 @@ class BilevelOptimWrapperConstructor:
     Args:
         optim_wrapper_cfg: ``student`` and ``theta``, each the config of a MMEngine optim wrapper (optimizer,
             ``clip_grad``, ``accumulative_counts``, ``type='AmpOptimWrapper'`` …; ``theta`` is Adam(0.01) by default),
-            ``upper_interval`` and ``warmup`` in iterations.
+            ``upper_interval`` and ``warmup`` in iterations, ``max_skipped`` in steps.
         paramwise_cfg: MMEngine's, for the students.
 
     Raises:
@@ -48,8 +48,8 @@ class BilevelOptimWrapperConstructor:
             entries[name] = self._build('student', trained, self.paramwise_cfg)
             if lane.learns_theta:
                 entries[name + THETA] = self._build('theta', lane.selection, None)
-        timing = {k: self.cfg[k] for k in ('upper_interval', 'warmup') if k in self.cfg}
-        return BilevelOptimWrapper(**timing, **entries)
+        options = {k: self.cfg[k] for k in ('upper_interval', 'warmup', 'max_skipped') if k in self.cfg}
+        return BilevelOptimWrapper(**options, **entries)
 
     def _build(self, key: str, module: nn.Module, paramwise_cfg: dict | None) -> OptimWrapper:
         cfg = copy.deepcopy(dict(self.cfg.get(key) or DEFAULT_THETA))

@@ -1,16 +1,20 @@
 """One optimizer a student, one a θ, one backward for all students."""
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
 from mmdynakd.functional import NoHypergradientError
 from mmdynakd.registry import OPTIM_WRAPPERS
 
+from .guard import MAX_SKIPPED, StepGuard
+
 THETA = '.theta'
+SKIPPED = '.skipped'  # key of the guard's state; no lane's name has a dot
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -23,14 +27,19 @@ class BilevelOptimWrapper(OptimWrapperDict):
     Args:
         upper_interval: lower steps from one upper step to the next.
         warmup: lower steps before the first upper step; θ stays uniform.
+        max_skipped: a step whose loss or gradient is not finite is skipped, as if its batch had not come; a loop stops
+            after so many in a row of one entry. None or 0 takes every step, and saves copying the students' buffers
+            (BatchNorm's) and reading one number from the device a step.
         entries: the optim wrappers by name.
     """
 
-    def __init__(self, upper_interval: int = 1, warmup: int = 0, **entries: OptimWrapper) -> None:
+    def __init__(self, upper_interval: int = 1, warmup: int = 0, max_skipped: int | None = MAX_SKIPPED,
+                 **entries: OptimWrapper) -> None:
         super().__init__(**entries)
         if upper_interval < 1 or warmup < 0:
             raise ValueError(f'upper_interval must be >= 1 and warmup >= 0, got {upper_interval} and {warmup}')
         self.upper_interval, self.warmup = upper_interval, warmup
+        self.guard = StepGuard(max_skipped) if max_skipped else None
 
     @property
     def lanes(self) -> dict[str, OptimWrapper]:
@@ -69,13 +78,20 @@ class BilevelOptimWrapper(OptimWrapperDict):
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """AMP and gradient synchronisation of the lower step; the lanes count alike, so that one speaks for all."""
+        self._watch(model, self.lanes)
         with next(iter(self.lanes.values())).optim_context(model):
             yield
 
     @contextlib.contextmanager
     def theta_context(self, model: nn.Module) -> Iterator[None]:
+        self._watch(model, self.thetas)
         with next(iter(self.thetas.values())).optim_context(model):
             yield
+
+    def _watch(self, model: nn.Module, names: Iterable[str]) -> None:
+        algorithm = model.module if is_model_wrapper(model) else model
+        if self.guard is not None and hasattr(algorithm, 'lanes'):
+            self.guard.watch(algorithm, {name: algorithm.lanes[name] for name in names})
 
     def update_params(self, loss: dict[str, torch.Tensor]) -> None:
         """Lower step: one backward through all lanes, then each lane's optimizer.
@@ -84,11 +100,14 @@ class BilevelOptimWrapper(OptimWrapperDict):
             loss: total loss by lane. Lanes share no trained parameter, so that each gets the gradient of its own.
         """
         _backward([(self[name], value) for name, value in loss.items()])
-        for name in loss:
-            _step(self[name])
+        self._step(loss)
 
-    def update_theta(self, loss: dict[str, torch.Tensor], alpha: dict[str, nn.Parameter]) -> None:
-        """Upper step: gradients reach α alone, averaged over the ranks; then each θ's optimizer."""
+    def update_theta(self, loss: dict[str, torch.Tensor], alpha: dict[str, nn.Parameter]) -> set[str]:
+        """Upper step: gradients reach α alone, averaged over the ranks; then each θ's optimizer.
+
+        Returns:
+            The lanes whose batch was not finite, so that it moves no θ.
+        """
         thetas = self.thetas
         for name, value in loss.items():
             entry = thetas[name]
@@ -101,7 +120,41 @@ class BilevelOptimWrapper(OptimWrapperDict):
             all_reduce(alpha[name].grad, op='mean')
             if local is not None:  # of earlier, accumulated steps: averaged already
                 alpha[name].grad += local
-            _step(entry)
+        return {name[:-len(THETA)] for name in self._step({name + THETA: value for name, value in loss.items()})}
+
+    def _step(self, loss: dict[str, torch.Tensor]) -> set[str]:
+        """Steps each entry whose turn has come; returns those whose loss or gradient is not finite."""
+        faulty = set(self.guard.judge(loss, self)) if self.guard is not None else set()
+        for name in loss:
+            entry = self[name]
+            if name in faulty:
+                self.guard.undo(name.removesuffix(THETA))
+                entry.zero_grad()
+            if entry.should_update():
+                if self.guard is None or self.guard.may_step(name):
+                    entry.step()
+                entry.zero_grad()
+        if self.guard is not None:
+            self.guard.forget()
+        return faulty
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Number of steps that were skipped, by entry."""
+        return dict(self.guard.skipped) if self.guard is not None else {}
+
+    def state_dict(self) -> dict:
+        state = super().state_dict()
+        if self.guard is not None and self.guard.state_dict():
+            state[SKIPPED] = self.guard.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state = dict(state_dict)
+        counted = state.pop(SKIPPED, {})
+        super().load_state_dict(state)
+        if self.guard is not None:
+            self.guard.load_state_dict(counted)
 
 
 def _backward(losses: list[tuple[OptimWrapper, torch.Tensor]], **kwargs) -> None:
@@ -116,9 +169,3 @@ def _backward(losses: list[tuple[OptimWrapper, torch.Tensor]], **kwargs) -> None
         total = total + (loss if scaler is None else scaler.scale(loss))
         entry._inner_count += 1  # what its own backward would count
     total.backward(**kwargs)
-
-
-def _step(entry: OptimWrapper) -> None:
-    if entry.should_update():
-        entry.step()
-        entry.zero_grad()

@@ -1,13 +1,14 @@
 """What a step hands to the lanes."""
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.structures import BaseDataElement
 
 from mmdynakd.functional import Draws
 from mmdynakd.models.selections import Choice
-from mmdynakd.models.teachers import Records
+from mmdynakd.models.teachers import OUTPUTS, Records
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,25 @@ class Batch:
     labels: torch.Tensor | None
     records: Records
     draws: Draws
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a step was made of, kept until the next one for whoever has to explain it.
+
+    Attributes:
+        teachers: by lane, names of those that taught.
+        outputs: by teacher that ran, its network's.
+        losses: detached, ``lane/name``.
+    """
+    teachers: dict[str, list[str]]
+    outputs: dict[str, Any]
+    losses: dict[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, teachers: dict[str, list[str]], records: Records, losses: dict[str, torch.Tensor]) -> 'Notes':
+        outputs = {name: record[OUTPUTS][0] for name, record in records.items()}
+        return cls(teachers, outputs, {name: loss.detach() for name, loss in losses.items()})
 
 
 def labels_of(data_samples: list[BaseDataElement], device: torch.device) -> torch.Tensor:

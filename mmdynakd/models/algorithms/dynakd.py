@@ -15,7 +15,7 @@ from mmdynakd.models.teachers import RecordStore, TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.registry import MODELS
 
-from .batch import labels_of, union
+from .batch import Notes, labels_of, union
 from .build import build_lanes, in_order, raw_preprocessor, with_preprocessor
 from .lane import Batch, Lane
 from .randomness import same_start, seed_step
@@ -91,6 +91,7 @@ class DynaKD(BaseAlgorithm):
             lane.prepare(ensemble)
         self.draw_seed = draw_seed
         self.step = 0
+        self.notes = Notes({}, {}, {})
         self._upper_logs: dict[str, torch.Tensor] = {}
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_parameters() if n.endswith('.alpha')]
 
@@ -133,6 +134,7 @@ class DynaKD(BaseAlgorithm):
             with self.ensemble.fast.autocast(inputs.device):
                 own = lane.loss(batch, choices[name])
             losses.update({f'{name}/{key}': value for key, value in own.items()})
+        self.notes = Notes.of({name: list(choice.weights) for name, choice in choices.items()}, records, losses)
         self.step += 1
         return losses
 
@@ -152,6 +154,8 @@ class DynaKD(BaseAlgorithm):
             with self.ensemble.fast.autocast(val.inputs.device):
                 losses[name] = unrolled_upper_loss(lane, val, train, lane.virtual_lr or lr[name]) \
                     if name in unrolled else upper_loss(lane, val)
+        teachers = {name: lane.selection.teachers for name, lane in self.searched.items()}
+        self.notes = Notes.of(teachers, val.records, {f'{name}/upper_loss': loss for name, loss in losses.items()})
         return losses
 
     def upper_step(self, data: dict, optim_wrapper, train_data: dict | None = None) -> dict[str, torch.Tensor]:
@@ -172,9 +176,10 @@ class DynaKD(BaseAlgorithm):
             train = self.data_preprocessor(train_data, training=True) if self.needs_train_batch else None
             lr = {name: optim_wrapper[name].get_lr()['lr'][0] for name in self.searched}
             losses = self.upper_losses(val, train, lr)
-        optim_wrapper.update_theta(losses, {name: lane.selection.alpha for name, lane in self.searched.items()})
+        alphas = {name: lane.selection.alpha for name, lane in self.searched.items()}
+        faulty = optim_wrapper.update_theta(losses, alphas)
         losses = {name: loss.detach() for name, loss in losses.items()}
-        self._upper_logs = {f'{name}/upper_loss': loss for name, loss in losses.items()}
+        self._upper_logs = {f'{name}/upper_loss': loss for name, loss in losses.items() if name not in faulty}
         return losses
 
     def read_split(self, data: dict) -> None:

@@ -3,6 +3,7 @@ import contextlib
 import copy
 import logging
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -40,6 +41,7 @@ class TeacherEnsemble:
 
     Attributes:
         memory: a second store, for batches that every epoch sees alike; None: they are computed each time.
+        checkpoints: where each teacher's weights came from, as its entry says.
 
     Raises:
         ValueError: no teachers, or an entry of another shape.
@@ -57,8 +59,10 @@ class TeacherEnsemble:
         self._facts: dict[str, dict] = {}
         self._recorders: dict[str, dict[str, RecorderManager]] = {}
         self._accelerated: set[str] = set()
+        self.checkpoints: dict[str, str | Mapping | None] = {}
         for name, entry in teachers.items():
             self.networks[name] = _build_teacher(name, entry, default_preprocessor)
+            self.checkpoints[name] = entry.get('checkpoint')
             self._recorders[name] = {}
 
     @property
@@ -150,6 +154,11 @@ class TeacherEnsemble:
         network = self.networks[name]
         with self.fast.autocast(inputs.device):
             return network(self.fast.layout(own_inputs(network, inputs)), mode='tensor')
+
+    @torch.no_grad()
+    def output(self, name: str, inputs: torch.Tensor) -> Any:
+        """A teacher's own output, usually (B, C) logits, on raw inputs; nothing is recorded, kept or folded."""
+        return plain_record(self._forward(name, inputs))
 
     def _accelerate(self, name: str, inputs: torch.Tensor) -> None:
         if name not in self._accelerated and self.fast != Fast():

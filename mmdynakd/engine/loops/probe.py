@@ -1,0 +1,73 @@
+"""One look at the teachers before the first step: who gives nothing finite, and who always says the same."""
+import logging
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmdynakd.datasets.views import View, seeded
+from mmdynakd.models.teachers import TeacherEnsemble
+from mmdynakd.models.teachers.records import flatten
+
+IMAGES = 16
+CONSTANT = 1e-5  # largest difference between two samples' outputs, as a share of the largest output
+
+
+def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
+    """Runs each teacher that a lane employs once, on up to 16 images spread over a loader's data set.
+
+    Every rank looks at the same images, so that all end alike. The global generators, the order of the data and what
+    teachers keep (stores, folded weights) stay as they are.
+
+    Raises:
+        ValueError: for a teacher whose output is not finite on images that are. One whose output is constant is named
+            in a warning: it teaches label smoothing, which does no harm and may be meant.
+    """
+    names = dict.fromkeys(teacher for lane in algorithm.lanes.values() if lane.selection is not None
+                          for teacher in lane.selection.teachers)
+    if not names or not hasattr(dataloader.dataset, '__len__') or not hasattr(dataloader.dataset, '__getitem__'):
+        return
+    inputs = algorithm.data_preprocessor(_spread(dataloader), training=False)['inputs']
+    inputs = inputs[torch.isfinite(inputs).flatten(1).all(1)]
+    broken = []
+    for name in names if len(inputs) else ():
+        outputs = flatten(algorithm.ensemble.output(name, inputs))[1]
+        finite = torch.stack([torch.isfinite(own).flatten(1).all(1) for own in outputs]).all(0)
+        bad = int((~finite).sum())
+        if bad:
+            broken.append(_complaint(algorithm.ensemble, name, bad, len(inputs)))
+        elif _constant(outputs) and not _constant([inputs]):
+            print_log(f"teacher '{name}' says the same of {len(inputs)} different images (checkpoint "
+                      f'{algorithm.ensemble.checkpoints[name]}): there is nothing to learn from it but label smoothing;'
+                      ' check its weights and its data_preprocessor, python tools/check_teachers.py CONFIG shows more '
+                      '(docs/faults.md)', 'current', logging.WARNING)
+    if broken:
+        raise ValueError('; '.join(broken) + '. Remedy: another checkpoint, or the data_preprocessor that the teacher '
+                         'was trained with; python tools/check_teachers.py CONFIG looks at all of val (docs/faults.md)')
+
+
+def _spread(dataloader: DataLoader) -> dict:
+    """A batch of the loader's data set, collated as the loader does."""
+    dataset = dataloader.dataset
+    places = np.unique(np.linspace(0, len(dataset) - 1, IMAGES).astype(int)).tolist()
+    if getattr(dataset, 'takes_views', False):
+        places = [View(0, place) for place in places]
+    with seeded(0):
+        return next(iter(DataLoader(dataset, len(places), sampler=places, collate_fn=dataloader.collate_fn,
+                                    generator=torch.Generator())))
+
+
+def _constant(outputs: list[torch.Tensor]) -> bool:
+    """Whether the samples of a batch have equal rows, up to rounding; one sample alone says nothing."""
+    outputs = [own.float() for own in outputs]
+    return all(len(own) > 1 and (own.amax(0) - own.amin(0)).max() <= CONSTANT * own.abs().max() for own in outputs)
+
+
+def _complaint(ensemble: TeacherEnsemble, name: str, bad: int, count: int) -> str:
+    weights = [key for key, value in ensemble.networks[name].state_dict().items()
+               if torch.is_tensor(value) and not torch.isfinite(value).all()]
+    inside = f'; {len(weights)} of its tensors are not finite, the first is {weights[0]}' if weights else ''
+    return (f"teacher '{name}' gives outputs that are not finite for {bad} of {count} training images (checkpoint "
+            f'{ensemble.checkpoints[name]}{inside})')
