@@ -1,5 +1,6 @@
 """Says which steps were skipped, with the batch, the teachers and what to try; stops a run that only skips."""
 import logging
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -73,15 +74,16 @@ class FaultReport:
 
     def _last_words(self, entry: str, said: str) -> str:
         lane, guard = entry.removesuffix(THETA), self.runner.optim_wrapper.guard
-        kind = 'student' if lane == entry else 'theta'
-        broken = [n for n, p in algorithm_of(self.runner).lanes[lane].named_parameters() if not _finite([p])]
-        why = f"Lane '{lane}' holds weights that are not finite ({broken[0]}): its steps were too long. " \
-            if broken else ''
+        kinds = ['student'] if lane == entry else ['theta', 'student']  # an upper loss has the student in it
+        lower = ' or '.join(f'optim_wrapper.{kind}.optimizer.lr' for kind in kinds)
+        sizes = {n: float(p.detach().abs().max()) for n, p in algorithm_of(self.runner).lanes[lane].named_parameters()
+                 if p.numel()}
+        largest = max(sizes, key=lambda name: (not math.isfinite(sizes[name]), sizes[name]))
         return (f'{guard.in_row[entry]} steps in a row were not finite (optim_wrapper.max_skipped={guard.max_skipped}'
-                f'): the run stops. {said}. {why}Last good checkpoint: '
-                f'{self._good[entry] or f"none in {self.runner.work_dir}"}. What to try: a lower '
-                f'optim_wrapper.{kind}.optimizer.lr; optim_wrapper.{kind}.clip_grad=dict(max_norm=…); a look at '
-                'these images; tools/check_teachers.py for the teachers (docs/faults.md)')
+                f"): the run stops. {said}. The largest weight of lane '{lane}' is {sizes[largest]:.1e} ({largest}). "
+                f'Last good checkpoint: {self._good[entry] or f"none in {self.runner.work_dir}"}. What to try: a lower '
+                f'{lower}; their clip_grad=dict(max_norm=…); a look at these images; tools/check_teachers.py for the '
+                'teachers (docs/faults.md)')
 
 
 def sample_ids(batch: Mapping) -> tuple[str, list]:

@@ -31,8 +31,8 @@ class ThetaWatch:
         for name, lane in algorithm_of(runner).searched.items():
             self.start.setdefault(name, lane.selection.probs())
         if not runner.optim_wrapper.upper_steps_before(runner.max_iters):
-            print_log(f'θ will not move: optim_wrapper.warmup={runner.optim_wrapper.warmup} lasts as long as the search '
-                      f'({runner.max_iters} iterations)', 'current', logging.WARNING)
+            print_log(f'θ will not move: optim_wrapper.warmup={runner.optim_wrapper.warmup} lasts as long as the whole '
+                      f'search, {runner.max_iters} iterations (docs/faults.md)', 'current', logging.WARNING)
 
     def look(self, runner: Runner, step: int) -> None:
         """After ``step`` iterations: warns, once for each reason and lane.
@@ -59,9 +59,9 @@ class ThetaWatch:
         best = max(theta, key=theta.get)
         self._say(name, 'collapsed', f"θ of lane '{name}' has collapsed on '{best}' ({theta[best]:.3f}) at iteration "
                   f'{step}: its entropy, {entropy(selection.probs()):.3f}, is under {COLLAPSED} log n. The first-order '
-                  'search goes to the teacher nearest to the student, be it the weakest. If it should not: '
-                  "upper_objective='unrolled', distribution.entropy_weight, a lower optim_wrapper.theta.optimizer.lr, a "
-                  'longer optim_wrapper.warmup; fixed_candidates and single_teachers of the hook compete with it')
+                  'search goes to the teacher nearest to the student, be it the weakest. If this is one, try '
+                  "upper_objective='unrolled', entropy_weight, a lower optim_wrapper.theta.optimizer.lr, a "
+                  'longer optim_wrapper.warmup; let fixed_candidates and single_teachers compete')
 
     def _still(self, name: str, step: int, steps: int) -> None:
         if self._moved[name] < MOVED:

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from mmdynakd.datasets.views import View, seeded
 from mmdynakd.models.teachers import TeacherEnsemble
@@ -27,7 +27,7 @@ def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
     """
     names = dict.fromkeys(teacher for lane in algorithm.lanes.values() if lane.selection is not None
                           for teacher in lane.selection.teachers)
-    if not names or not hasattr(dataloader.dataset, '__len__') or not hasattr(dataloader.dataset, '__getitem__'):
+    if not names or isinstance(dataloader.dataset, IterableDataset):
         return
     inputs = algorithm.data_preprocessor(_spread(dataloader), training=False)['inputs']
     inputs = inputs[torch.isfinite(inputs).flatten(1).all(1)]
