@@ -1,15 +1,18 @@
 """Says which steps were skipped, with the batch, the teachers and what to try; stops a run that only skips."""
 import logging
 import math
+import os.path as osp
 from collections.abc import Iterable, Mapping
 
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
+from mmdynakd.engine.checkpoints import saved_checkpoints
 from mmdynakd.engine.optim import THETA
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.files import damage_of_archive
 from mmdynakd.models.teachers.records import flatten
 
 SHOWN = 8  # ids of a batch
@@ -22,7 +25,7 @@ class FaultReport:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self._good: dict[str, str | None] = {}  # by entry: the newest checkpoint when its row of faults began
+        self._saved: dict[str, list[str]] = {}  # by entry: the checkpoints that were there when its row of faults began
 
     def report(self, batch: Mapping | None, iteration: int) -> None:
         """Warns of the last step's faults and logs their number so far (``<lane>/skipped``, ``…/upper_skipped``).
@@ -39,8 +42,8 @@ class FaultReport:
             return
         for entry in guard.faults:
             self.runner.message_hub.update_scalar(f'train/{_key(entry)}', guard.skipped[entry])
-            if guard.in_row[entry] == 1 or entry not in self._good:
-                self._good[entry] = find_latest_checkpoint(self.runner.work_dir)
+            if guard.in_row[entry] == 1 or entry not in self._saved:
+                self._saved[entry] = saved_checkpoints(self.runner.cfg)
         said = '; '.join([f'iteration {iteration}', *map(self._skipped, guard.faults), *self._gathered(batch)])
         for entry in guard.faults:
             if guard.in_row[entry] >= guard.max_skipped:
@@ -79,9 +82,10 @@ class FaultReport:
         sizes = {n: float(p.detach().abs().max()) for n, p in algorithm_of(self.runner).lanes[lane].named_parameters()
                  if p.numel()}
         largest = max(sizes, key=lambda name: (not math.isfinite(sizes[name]), sizes[name]))
+        good = next((path for path in self._saved[entry] if osp.exists(path) and damage_of_archive(path) is None), None)
         return (f'{guard.in_row[entry]} steps in a row were not finite (optim_wrapper.max_skipped={guard.max_skipped}'
                 f"): the run stops. {said}. The largest weight of lane '{lane}' is {sizes[largest]:.1e} ({largest}). "
-                f'Last good checkpoint: {self._good[entry] or f"none in {self.runner.work_dir}"}. What to try: a lower '
+                f'Last good checkpoint: {good or f"none in {self.runner.work_dir}"}. What to try: a lower '
                 f'{lower}; their clip_grad=dict(max_norm=…); a look at these images; tools/check_teachers.py for the '
                 'teachers (docs/faults.md)')
 
