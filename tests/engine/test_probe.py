@@ -1,5 +1,8 @@
 """Teachers are looked at before the first step: broken ones are named, and nothing else is different."""
+import random
+
 import fault_parts  # noqa: F401
+import numpy as np
 import pytest
 import torch
 from runs import TEACHERS, network, run, same, search_config
@@ -64,6 +67,20 @@ def test_a_run_ends_bit_for_bit_as_without_the_look(tmp_path, said, monkeypatch,
         expected = run(kind(search(tmp_path / 'b' / 'work')))
     assert len(looked) == len(TEACHERS)
     assert same(found.model.state_dict(), expected.model.state_dict())
+
+
+def test_the_generators_are_left_alone(tmp_path, monkeypatch):
+    states, look = [], bilevel.probe_teachers
+
+    def compared(*args):
+        for action in (lambda: None, lambda: look(*args)):
+            action()
+            numpys = np.random.get_state()  # noqa: NPY002  the global one is what must stay
+            states.append((torch.get_rng_state().tolist(), repr(numpys), random.getstate()))
+
+    monkeypatch.setattr(bilevel, 'probe_teachers', compared)
+    run(search(tmp_path / 'work', **{'train_cfg.max_epochs': 1}))
+    assert states[0] == states[1]
 
 
 def test_a_teacher_that_gives_nothing_finite_is_named_before_the_first_step(tmp_path, monkeypatch):
