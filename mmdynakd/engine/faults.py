@@ -67,7 +67,7 @@ class FaultReport:
         """What the ranks know of the batch: those whose loss is not finite speak, or else all."""
         notes, (kind, ids) = algorithm_of(self.runner).notes, sample_ids(batch)
         ranks = all_gather_object({
-            'not finite': [name for name, loss in notes.losses.items() if not torch.isfinite(loss).all()],
+            'not finite': [name for name, loss in notes.losses.items() if not _finite(flatten(loss)[1])],
             'teachers whose output is not finite': [n for n, o in notes.outputs.items() if not _finite(flatten(o)[1])],
             f'images that are not finite by {kind}': [i for i, x in zip(ids, batch['inputs']) if not _finite([x])],
             f'the batch by {kind}': ids})

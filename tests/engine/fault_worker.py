@@ -1,4 +1,4 @@
-"""One of two processes of a run with bad images: ``python fault_worker.py FOLDER``, started by a launcher's variables."""
+"""One of two processes of a run with bad images: ``python fault_worker.py FOLDER``, with a launcher's variables."""
 import os
 import sys
 from pathlib import Path

@@ -40,12 +40,15 @@ class Notes:
     """
     teachers: dict[str, list[str]]
     outputs: dict[str, Any]
-    losses: dict[str, torch.Tensor]
+    losses: dict[str, torch.Tensor | list[torch.Tensor]]
 
     @classmethod
-    def of(cls, teachers: dict[str, list[str]], records: Records, losses: dict[str, torch.Tensor]) -> 'Notes':
+    def of(cls, teachers: dict[str, list[str]], records: Records,
+           losses: dict[str, torch.Tensor | list[torch.Tensor]]) -> 'Notes':
         outputs = {name: record[OUTPUTS][0] for name, record in records.items()}
-        return cls(teachers, outputs, {name: loss.detach() for name, loss in losses.items()})
+        return cls(teachers, outputs, {
+            name: loss.detach() if isinstance(loss, torch.Tensor) else [part.detach() for part in loss]
+            for name, loss in losses.items()})
 
 
 def labels_of(data_samples: list[BaseDataElement], device: torch.device) -> torch.Tensor:
