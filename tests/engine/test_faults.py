@@ -1,9 +1,9 @@
 """Runs with faults: what is skipped never was, what is said names it, and a run that only skips stops."""
 import re
+from types import SimpleNamespace
 
 import fault_parts  # noqa: F401
 import pytest
-import torch
 from mmengine.hooks import Hook
 from runs import Interrupted, read, run, same, search_config
 
@@ -207,11 +207,34 @@ def test_a_theta_as_it_should_be_is_left_in_peace(tmp_path, said, lr, teachers, 
     assert (message is None and said == []) or (len(said) == 1 and message in said[0])
 
 
-def test_the_thresholds():
-    """At the edge of each, for a θ in motion between two calls."""
-    near, far = torch.tensor([0.94, 0.015, 0.015, 0.015, 0.015]), torch.tensor([0.93, 0.0175, 0.0175, 0.0175, 0.0175])
-    limit = theta_watch.COLLAPSED * torch.log(torch.tensor(5.0))
-    assert torch.special.entr(near).sum() < limit < torch.special.entr(far).sum()
+def stub(theta):
+    """A runner whose only lane has one upper step an iteration, of 1000."""
+    selection = SimpleNamespace(teachers=list('abcde'), probs=lambda: theta, marginal=lambda: dict(zip('abcde', theta)))
+    return SimpleNamespace(
+        model=SimpleNamespace(searched=dict(search=SimpleNamespace(selection=selection))), max_iters=1000,
+        optim_wrapper=SimpleNamespace(upper_steps_before=lambda step: step, warmup=0))
+
+
+@pytest.mark.parametrize(('best', 'collapsed'), [(0.94, True), (0.93, False)])
+def test_the_entropy_that_is_a_collapse(said, monkeypatch, best, collapsed):
+    monkeypatch.setattr(theta_watch, 'algorithm_of', lambda runner: runner.model)
+    watch = theta_watch.ThetaWatch()
+    watch.begin(stub([0.2] * 5))
+    watch.look(stub([(1 - best) / 4] * 4 + [best]), 10)
+    assert [text.startswith("θ of lane 'search' has collapsed on 'e'") for text in said] == [True] * collapsed
+
+
+@pytest.mark.parametrize(('moves', 'still'), [({}, [100]), ({50: 0.0009}, [100]), ({50: 0.0011}, [])])
+def test_a_theta_that_never_moves_is_said_once_after_a_hundred_upper_steps(said, monkeypatch, moves, still):
+    """By the furthest that it ever was from its start: one that came back has moved."""
+    monkeypatch.setattr(theta_watch, 'algorithm_of', lambda runner: runner.model)
+    watch, heard = theta_watch.ThetaWatch(), []
+    watch.begin(stub([0.2] * 5))
+    for step in (50, 99, 100, 101, 1000):
+        away = moves.get(step, 0.0)
+        watch.look(stub([0.2 + away, 0.2 - away, 0.2, 0.2, 0.2]), step)
+        heard += [step] * (len(said) - len(heard))
+    assert heard == still and all("has not moved" in text for text in said)
 
 
 def test_a_theta_that_is_not_finite_stops_the_search(tmp_path):

@@ -67,7 +67,7 @@ class CandidateEvaluationHook(Hook):
         self._searching = False
         self.history: list[dict] = []
         self.snapshots: list[dict] = []
-        self.theta = ThetaWatch()
+        self._watch = ThetaWatch()
 
     def before_train(self, runner: Runner) -> None:
         """Checks now what would fail after the search."""
@@ -98,7 +98,7 @@ class CandidateEvaluationHook(Hook):
         fixed = {name: candidate_lane(self._settings(runner), probs) for name, probs in self.fixed_candidates.items()}
         algorithm.check_lanes({**fixed, **self.baselines})
         self._searching = True
-        self.theta.begin(runner)
+        self._watch.begin(runner)
         if not self.history:
             self._observe(runner, 0)
 
@@ -114,13 +114,13 @@ class CandidateEvaluationHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint[STATE] = dict(history=self.history, snapshots=self.snapshots, interval=self.interval,
-                                 start=self.theta.start)
+                                 start=self._watch.start)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint.get(STATE)
         if state is not None and runner._resume:  # load_from takes the weights of another search, not its course
             self.history, self.snapshots, self.interval = state['history'], state['snapshots'], state['interval']
-            self.theta.start = state.get('start', {})
+            self._watch.start = state.get('start', {})
 
     def after_run(self, runner: Runner) -> None:
         if not self._searching:  # MMEngine calls it after a test or a validation, too
@@ -148,7 +148,7 @@ class CandidateEvaluationHook(Hook):
                 for k in range(self.num_candidates)}
 
     def _observe(self, runner: Runner, step: int) -> None:
-        self.theta.look(runner, step)
+        self._watch.look(runner, step)
         for name, lane in algorithm_of(runner).searched.items():
             theta = lane.selection.marginal()
             self.history.append(dict(step=step, lane=name, theta=theta))
