@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from runs import quick
 from test_resume import by_epoch
 
@@ -31,12 +33,21 @@ class CpuAmp(AmpOptimWrapper):
             self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=64.0, growth_interval=2)
 
 
+@HOOKS.register_module()
+class Jitter(Hook):
+    """Draws from the global generators in every step, as batch augmentations do; a batch passed over draws nothing."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        shift = int(np.random.randint(3)) + random.randrange(3)  # noqa: NPY002
+        data_batch['inputs'] = [image + shift + int(torch.randint(3, ())) for image in data_batch['inputs']]
+
+
 def config(work: Path):
     """All that has a state: θ and weights, momentum, AMP's scale, pending gradients, averaged weights, schedulers."""
     cfg = by_epoch(work)
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=2)  # of epochs of 5
     cfg.optim_wrapper.student.update(type='CpuAmp', accumulative_counts=2)
-    cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
+    cfg.custom_hooks += [dict(type='EMAHook', momentum=0.1), dict(type='Jitter')]
     return cfg
 
 

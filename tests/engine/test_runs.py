@@ -232,6 +232,15 @@ def test_a_work_dir_that_cannot_be_written_is_an_error(cfg):
         begin(cfg)
 
 
+@pytest.mark.parametrize('fault', [OSError(errno.ENOSPC, 'No space left'), KeyboardInterrupt()])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, fault):
+    files.write_bytes(str(tmp_path), 'a.pth', b'old')
+    with mock.patch.object(os, 'fsync', side_effect=fault), pytest.raises(type(fault)) as error:
+        files.write_bytes(str(tmp_path), 'a.pth', b'new')
+    assert content(tmp_path) == {'a.pth': b'old'}
+    assert not isinstance(fault, OSError) or error.value.filename == str(tmp_path / 'a.pth')
+
+
 def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
     """The third checkpoint does not fit: one error; with room again, the same command ends as it would have."""
     def config(name: str) -> Config:
