@@ -1,0 +1,99 @@
+"""The configs that the distributed tests run: small, smooth, and nothing random but the draws."""
+import dist_parts  # noqa: F401
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from runs import TEACHERS, search_config
+
+GLOBAL_BATCH = 16
+
+
+def plain_network(channels: int, norm: bool = False) -> dict:
+    return dict(type='ImageClassifier', backbone=dict(type='SmoothConv', channels=channels, norm=norm),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=10, in_channels=channels,
+                          init_cfg=dict(type='Normal', layer='Linear', std=0.5)))
+
+
+def teacher_file(folder, name: str, seed: int) -> str:
+    """A checkpoint of ``plain_network(12)``, the same for every run in ``folder``."""
+    path = folder / f'plain_{name}.pth'
+    if not path.exists():
+        torch.manual_seed(seed)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = MODELS.build(plain_network(12))
+        model.init_weights()
+        torch.save(dict(state_dict=model.state_dict()), path)
+    return str(path)
+
+
+def dist_config(folder, work, processes: int, train: int = 64, others: int = 48):
+    """Both stages, on ``train`` training and ``others`` other images in global batches of 16, nothing padded."""
+    cfg = search_config(work)
+    cfg.custom_imports = dict(imports=['dist_parts'], allow_failed_imports=False)
+    cfg.model.architecture = plain_network(8)
+    cfg.model.teacher_order = list(TEACHERS)  # as launch.load_config does
+    for seed, name in enumerate(TEACHERS):
+        cfg.model.teachers[name].model = plain_network(12)
+        cfg.model.teachers[name].checkpoint = teacher_file(folder, name, seed)
+    upper, val, test = cfg.train_cfg.upper_dataloader, cfg.val_dataloader, cfg.test_dataloader
+    for loader in (cfg.train_dataloader, upper, val, test):
+        loader.batch_size = GLOBAL_BATCH // processes
+        loader.sampler.round_up = False
+        loader.dataset.update(indices=train if loader is cfg.train_dataloader else others,
+                              pipeline=[dict(type='PackInputs', meta_keys=('sample_idx', ))])
+    cfg.custom_hooks[0].pop('baselines')
+    cfg.custom_hooks[0].update(single_teachers=False)
+    cfg.custom_hooks.append(dict(type='RankWitness'))
+    return cfg
+
+
+KL = 'model.distiller.distill_losses.loss_kl.'
+UNROLLED = {'model.upper_objective': 'unrolled'}
+BY_SAMPLE = {KL + 'reduction': 'none'}
+ACCUMULATED = {'optim_wrapper.student.accumulative_counts': 2, 'optim_wrapper.theta.accumulative_counts': 2,
+               'optim_wrapper.student.clip_grad': dict(max_norm=0.5)}
+AMP = {'optim_wrapper.student.type': 'AmpOptimWrapper', 'optim_wrapper.theta.type': 'AmpOptimWrapper',
+       'model.type': 'mmdynakd.DynaKD'}
+SYNC_BN = {'model.sync_bn': True, 'model.architecture.backbone.norm': True}
+MIXED_LOSSES = {'model.relaxation': 'losses'}
+
+
+def distribution(**options) -> dict:
+    return {'model.distribution': options}
+
+
+def feature_distiller(teacher: str) -> dict:
+    """Compares feature maps behind a connector with batch norm, of which only the drawn teacher's is trained."""
+    connector = dict(type='ConvModuleConnector', in_channel=8, out_channel=12, norm_cfg=dict(type='BN'))
+    return dict(
+        type='ConfigurableDistiller', student_recorders=dict(map=dict(type='ModuleOutputs', source='backbone.body')),
+        teacher_recorders=dict(map=dict(type='ModuleOutputs', source='backbone.body')),
+        connectors=dict(own=connector), distill_losses=dict(loss_map=dict(type='L2Loss', normalize=False)),
+        loss_forward_mappings=dict(loss_map=dict(
+            s_feature=dict(from_student=True, recorder='map', connector='own'),
+            t_feature=dict(from_student=False, recorder='map'))))
+
+
+VARIANTS = {  # by what they cover; last batches are unequal in all
+    'the paper': {},
+    'unrolled': UNROLLED,
+    'losses': {**MIXED_LOSSES, **distribution(weight_by_probability='normalized', entropy_weight=0.01)},
+    'unrolled, losses, gumbel': {**UNROLLED, **MIXED_LOSSES, **distribution(gumbel_temperature=1.0, temperature=2.0)},
+    'a sample each, gumbel': {**BY_SAMPLE, **distribution(granularity='sample', gumbel_temperature=1.0)},
+    'unrolled, a sample each': {**UNROLLED, **BY_SAMPLE, **distribution(granularity='sample', entropy_weight=0.01)},
+    'by class, losses': {**BY_SAMPLE, **MIXED_LOSSES, **distribution(num_classes=10)},
+    'unrolled, by class, gumbel': {**UNROLLED, **BY_SAMPLE, **distribution(num_classes=10, gumbel_temperature=0.5)},
+    'accumulated': {**ACCUMULATED, **BY_SAMPLE, **distribution(granularity='sample')},
+    'unrolled, accumulated': {**ACCUMULATED, **UNROLLED},
+    'sync_bn': SYNC_BN,
+    'unrolled, sync_bn': {**UNROLLED, **SYNC_BN},
+    'amp': AMP,
+    'unrolled, amp': {**UNROLLED, **AMP},
+    'a distiller each, with batch norm': {**MIXED_LOSSES, **SYNC_BN, 'find_unused_parameters': True, 'model.distiller': {
+        name: feature_distiller(name) for name in TEACHERS}},
+    'rivals': {'model.lanes': dict(
+        search={}, aekd=dict(distribution=dict(type='mmdynakd.GradientSpace')),
+        subset=dict(distribution=dict(type='mmdynakd.RandomSubset')),
+        ebkd=dict(distribution=dict(type='mmdynakd.EntropyWeighted')), ce=dict(distribution=None))},
+}

@@ -1,0 +1,34 @@
+"""torchrun that says, after its own table, who ended first and how to go on: for dist_train.sh and dist_test.sh."""
+import signal
+import sys
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+
+def main() -> None:
+    try:
+        run.main()
+    except ChildFailedError as error:
+        sys.exit(f'{error}\n{explained(error.failures)}')
+
+
+def explained(failures: dict[int, ProcessFailure]) -> str:
+    """Which rank ended the run: the first that was killed, else the first with an error.
+
+    A killed one leaves no note of when; the others' errors, of connections that it closed, may be dated before.
+    """
+    killed = {rank: failure for rank, failure in failures.items() if failure.exitcode < 0}
+    rank, failure = min((killed or failures).items(), key=lambda pair: pair[1].timestamp)
+    if killed:
+        why = f'was killed by {signal.Signals(-failure.exitcode).name}'
+        why += ', perhaps for lack of memory' if failure.exitcode == -signal.SIGKILL else ''
+    else:
+        why = f'ended with exit code {failure.exitcode} (its error is above)'
+    return (f'rank {rank} (process {failure.pid}) {why}; the other processes were ended too.\n'
+            'The same command goes on from the last checkpoint, also with another number of processes and batch sizes '
+            'to match (docs/distribution.md).')
+
+
+if __name__ == '__main__':
+    main()
