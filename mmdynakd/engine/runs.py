@@ -147,6 +147,7 @@ def _comparable(cfg: Config) -> dict:
     """What two runs of the same work share: batches count over all processes."""
     work, world = of_the_work(cfg), get_world_size()
     work.pop('model_wrapper_cfg', None)  # of how it is distributed
+    work.pop('upper_dataloader', None)  # of our base configs, for train_cfg
     for loader in (work.get('train_dataloader'), (work.get('train_cfg') or {}).get('upper_dataloader')):
         if loader and isinstance(loader.get('batch_size'), int):
             loader['batch_size'] *= world

@@ -53,8 +53,8 @@ UNROLLED = {'model.upper_objective': 'unrolled'}
 BY_SAMPLE = {KL + 'reduction': 'none'}
 ACCUMULATED = {'optim_wrapper.student.accumulative_counts': 2, 'optim_wrapper.theta.accumulative_counts': 2,
                'optim_wrapper.student.clip_grad': dict(max_norm=0.5)}
-AMP = {'optim_wrapper.student.type': 'AmpOptimWrapper', 'optim_wrapper.theta.type': 'AmpOptimWrapper',
-       'model.type': 'mmdynakd.DynaKD'}
+SINGLE = {'model.type': 'mmdynakd.DynaKD'}
+AMP = {'optim_wrapper.student.type': 'AmpOptimWrapper', 'optim_wrapper.theta.type': 'AmpOptimWrapper'}
 SYNC_BN = {'model.sync_bn': True, 'model.architecture.backbone.norm': True}
 MIXED_LOSSES = {'model.relaxation': 'losses'}
 
@@ -88,8 +88,11 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
     'unrolled, accumulated': {**ACCUMULATED, **UNROLLED},
     'sync_bn': SYNC_BN,
     'unrolled, sync_bn': {**UNROLLED, **SYNC_BN},
-    'amp': AMP,
-    'unrolled, amp': {**UNROLLED, **AMP},
+    'scaled': {**AMP, 'optim_wrapper.student.dtype': 'float64', 'optim_wrapper.theta.dtype': 'float64'},
+    'float32': SINGLE,
+    'float32, unrolled': {**UNROLLED, **SINGLE},
+    'bfloat16': {**AMP, **SINGLE},
+    'bfloat16, unrolled': {**UNROLLED, **AMP, **SINGLE},
     'a distiller each, with batch norm': {**MIXED_LOSSES, **SYNC_BN, 'find_unused_parameters': True, 'model.distiller': {
         name: feature_distiller(name) for name in TEACHERS}},
     'rivals': {'model.lanes': dict(
@@ -97,3 +100,37 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
         subset=dict(distribution=dict(type='mmdynakd.RandomSubset')),
         ebkd=dict(distribution=dict(type='mmdynakd.EntropyWeighted')), ce=dict(distribution=None))},
 }
+WORLDS = (1, 2, 4)
+SIZES = 37, 39  # samples for training and others: unequal shares of a last batch of 5, and of 7
+ON_FOUR = {'the paper', 'unrolled, by class, gumbel', 'accumulated', 'unrolled, sync_bn', 'rivals', 'float32',
+           'a distiller each, with batch norm'}  # the others run on one and two
+RESUMED = {  # on how many processes the run is cut off, and where; on how many it goes on
+    'one to two': (1, 2, (4, 'one to two')), 'two to four': (2, 4, (4, 'evaluation')),
+    'four to one': (4, 1, (5, 'four to one'))}
+
+UNEVEN = {'train': (65, 48), 'others': (64, 49)}  # samples; rank 1 has none for the last batch
+
+
+def searched(folder, variant: str, processes: int):
+    """A search of six steps in float64, without evaluation; the last of an epoch's three batches has 5 samples."""
+    cfg = dist_config(folder, folder / str(processes) / variant, processes, *SIZES)
+    cfg.model.type = 'DoubleDynaKD'
+    del cfg.custom_hooks[0]
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
+        cfg[key] = None
+    cfg.default_hooks.checkpoint = None
+    options = dict(VARIANTS[variant])
+    if 'model.distiller' in options:
+        cfg.model.distiller = options.pop('model.distiller')
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def resumable(folder, case: str, processes: int):
+    """Both stages in float64, six steps each, a checkpoint an epoch, in which a gradient waits for its step."""
+    cfg = dist_config(folder, folder / case, processes, *SIZES)
+    cfg.model.type = 'DoubleDynaKD'
+    cfg.default_hooks.checkpoint.type = 'mmdynakd.CheckpointHook'  # as launch.train does
+    cfg.merge_from_dict(ACCUMULATED)
+    cfg.custom_hooks.append(dict(type='CutOff'))
+    return cfg
