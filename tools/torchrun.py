@@ -14,17 +14,19 @@ def main() -> None:
 
 
 def explained(failures: dict[int, ProcessFailure]) -> str:
-    """Which rank ended the run: the first that was killed, else the first with an error.
+    """Which rank ended the run: the first that was killed, else the first with an error of its own.
 
-    A killed one leaves no note of when; the others' errors, of connections that it closed, may be dated before.
+    A killed one leaves no note of when, and the others' errors, of connections that it closed, may be dated before;
+    SIGTERM is what torchrun sends to the others.
     """
-    killed = {rank: failure for rank, failure in failures.items() if failure.exitcode < 0}
-    rank, failure = min((killed or failures).items(), key=lambda pair: pair[1].timestamp)
+    ended = {rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM} or failures
+    killed = {rank: failure for rank, failure in ended.items() if failure.exitcode < 0}
+    rank, failure = min((killed or ended).items(), key=lambda pair: pair[1].timestamp)
     if killed:
         why = f'was killed by {signal.Signals(-failure.exitcode).name}'
         why += ', perhaps for lack of memory' if failure.exitcode == -signal.SIGKILL else ''
     else:
-        why = f'ended with exit code {failure.exitcode} (its error is above)'
+        why = f'ended with exit code {failure.exitcode}, its error is above'
     return (f'rank {rank} (process {failure.pid}) {why}; the other processes were ended too.\n'
             'The same command goes on from the last checkpoint, also with another number of processes and batch sizes '
             'to match (docs/distribution.md).')
