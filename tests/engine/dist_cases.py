@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 from runs import TEACHERS, search_config
 
 GLOBAL_BATCH = 16
+SIZES = 37, 39  # samples for training and others: unequal shares of a last batch of 5, and of 7
 
 
 def plain_network(channels: int, norm: bool = False) -> dict:
@@ -63,7 +64,15 @@ def distribution(**options) -> dict:
     return {'model.distribution': options}
 
 
-def feature_distiller(teacher: str) -> dict:
+ARRAYS = {'train_dataloader': dict(
+    collate_fn=dict(type='mmdynakd.batch_collate'), sampler=dict(type='mmdynakd.ViewSampler'),
+    dataset=dict(_delete_=True, type='mmdynakd.ArrayDataset', crop_padding=1, flip=0.5,
+                 dataset=dict(type='mmdynakd.Digits', channels=3, indices=SIZES[0])))}
+BY_ITERATION = {'train_cfg.type': 'mmdynakd.BilevelIterTrainLoop', 'train_cfg.max_iters': 6,
+                'optim_wrapper.upper_interval': 2, 'optim_wrapper.warmup': 1}
+
+
+def feature_distiller() -> dict:
     """Compares feature maps behind a connector with batch norm, of which only the drawn teacher's is trained."""
     connector = dict(type='ConvModuleConnector', in_channel=8, out_channel=12, norm_cfg=dict(type='BN'))
     return dict(
@@ -86,6 +95,8 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
     'unrolled, by class, gumbel': {**UNROLLED, **BY_SAMPLE, **distribution(num_classes=10, gumbel_temperature=0.5)},
     'accumulated': {**ACCUMULATED, **BY_SAMPLE, **distribution(granularity='sample')},
     'unrolled, accumulated': {**ACCUMULATED, **UNROLLED},
+    'arrays': {**ARRAYS, **ACCUMULATED},
+    'by iteration': {**BY_ITERATION, **BY_SAMPLE, **distribution(granularity='sample')},
     'sync_bn': SYNC_BN,
     'unrolled, sync_bn': {**UNROLLED, **SYNC_BN},
     'scaled': {**AMP, 'optim_wrapper.student.dtype': 'float64', 'optim_wrapper.theta.dtype': 'float64'},
@@ -93,15 +104,15 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
     'float32, unrolled': {**UNROLLED, **SINGLE},
     'bfloat16': {**AMP, **SINGLE},
     'bfloat16, unrolled': {**UNROLLED, **AMP, **SINGLE},
-    'a distiller each, with batch norm': {**MIXED_LOSSES, **SYNC_BN, 'find_unused_parameters': True, 'model.distiller': {
-        name: feature_distiller(name) for name in TEACHERS}},
+    'a distiller each, with batch norm': {
+        **MIXED_LOSSES, **SYNC_BN, 'find_unused_parameters': True,
+        'model.distiller': dict(_delete_=True, **{name: feature_distiller() for name in TEACHERS})},
     'rivals': {'model.lanes': dict(
         search={}, aekd=dict(distribution=dict(type='mmdynakd.GradientSpace')),
         subset=dict(distribution=dict(type='mmdynakd.RandomSubset')),
         ebkd=dict(distribution=dict(type='mmdynakd.EntropyWeighted')), ce=dict(distribution=None))},
 }
 WORLDS = (1, 2, 4)
-SIZES = 37, 39  # samples for training and others: unequal shares of a last batch of 5, and of 7
 ON_FOUR = {'the paper', 'unrolled, by class, gumbel', 'accumulated', 'unrolled, sync_bn', 'rivals', 'float32',
            'a distiller each, with batch norm'}  # the others run on one and two
 RESUMED = {  # on how many processes the run is cut off, and where; on how many it goes on
@@ -115,14 +126,13 @@ def searched(folder, variant: str, processes: int):
     """A search of six steps in float64, without evaluation; the last of an epoch's three batches has 5 samples."""
     cfg = dist_config(folder, folder / str(processes) / variant, processes, *SIZES)
     cfg.model.type = 'DoubleDynaKD'
-    del cfg.custom_hooks[0]
+    del cfg.custom_hooks[0], cfg.train_cfg.val_interval
+    if 'train_cfg.max_iters' in VARIANTS[variant]:
+        del cfg.train_cfg.max_epochs, cfg.param_scheduler.student
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         cfg[key] = None
     cfg.default_hooks.checkpoint = None
-    options = dict(VARIANTS[variant])
-    if 'model.distiller' in options:
-        cfg.model.distiller = options.pop('model.distiller')
-    cfg.merge_from_dict(options)
+    cfg.merge_from_dict(VARIANTS[variant])
     return cfg
 
 

@@ -78,7 +78,7 @@ class RankWitness(Hook):
             with NoCollective():
                 choice = choose(draws, labels)
             count = len(self.ids[-1])
-            weights = {name: torch.as_tensor(w, dtype=torch.float64).expand(count) for name, w in choice.weights.items()}
+            weights = {name: torch.as_tensor(weight).expand(count) for name, weight in choice.weights.items()}
             scale = torch.as_tensor(choice.scale, dtype=torch.float64).expand(count).tolist()
             drawn.append({sample: ([name for name, weight in weights.items() if weight[row]], scale[row])
                           for row, sample in enumerate(self.ids[-1])})

@@ -85,7 +85,7 @@ def work(rank: int, world: int, jobs: tuple) -> None:
 
 
 def allow_amp() -> None:
-    """MMEngine wants a GPU for AmpOptimWrapper; all that it uses works on the CPU, in bfloat16, or in float64 at all."""
+    """MMEngine wants a GPU for AmpOptimWrapper; all that it uses works on the CPU, in bfloat16 or not at all."""
     amp_optimizer_wrapper.is_cuda_available = lambda: True
     autocast = amp.autocast
     amp.autocast = lambda dtype=None: autocast(enabled=dtype != torch.float64)

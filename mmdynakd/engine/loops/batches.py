@@ -132,8 +132,8 @@ def check_lengths(dataloader: DataLoader, key: str) -> None:
     lengths = [int(length) for length in all_gather(torch.tensor(len(dataloader)))]
     if len(set(lengths)) > 1:
         other = not dataloader.drop_last
-        raise ValueError(f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs them '
-                         f'all: set {key}.sampler.round_up=True, which repeats some samples, or {key}.drop_last={other}')
+        raise ValueError(f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs all '
+                         f'ranks: set {key}.sampler.round_up=True, which repeats samples, or {key}.drop_last={other}')
 
 
 class CyclingBatches:

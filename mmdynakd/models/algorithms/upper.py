@@ -42,11 +42,12 @@ def unrolled_upper_loss(lane: Lane, val: Batch, train: Batch, lr: float) -> torc
     def train_loss(w, theta):
         buffers = {name: b.clone() for name, b in lane.named_buffers()}
         seed_step(train.draws.seed, train.draws.step)  # what Dropout draws is the same in every pass
-        return functional_call(lane, {**w, **buffers}, (lambda: weighed(_lower_loss(lane, train, theta), train.share), ))
+        loss = functional_call(lane, {**w, **buffers}, (lambda: _lower_loss(lane, train, theta), ))
+        return weighed(loss, train.share)
 
     def val_loss(w):
         with _mode(lane, training=False):
-            return functional_call(lane, w, (lambda: weighed(_label_loss(lane, val), val.share), ))
+            return weighed(functional_call(lane, w, (lambda: _label_loss(lane, val), )), val.share)
 
     with _explained(lane), torch.autocast(val.inputs.device.type, enabled=False):
         loss = unrolled(theta, params, train_loss, val_loss, lr, lambda gradient: all_reduce(gradient, op='mean'))
