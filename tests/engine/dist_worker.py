@@ -12,9 +12,11 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+import mmengine.dist as dist
 import torch
 import torch._decomp.decompositions_for_jvp  # noqa: F401  # seconds, which every process would spend
 from dist_cases import ON_FOUR, RESUMED, UNEVEN, VARIANTS, WORLDS, dist_config, resumable, searched
+from dist_parts import NoCollective
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import amp
 from runs import CutOff, Interrupted, quick
@@ -37,6 +39,23 @@ def uneven(folder: Path, world: int) -> None:
             train(cfg, world)
         except ValueError as error:
             (folder / f"{name}{os.environ['RANK']}.txt").write_text(str(error))
+
+
+def refused(folder: Path, world: int) -> None:
+    """Which collectives the witness's ``NoCollective``, under which all draws are made, does refuse."""
+    found, tensor = [], torch.zeros(2)
+    calls = dict(all_reduce=lambda: dist.all_reduce(tensor), broadcast=lambda: dist.broadcast(tensor),
+                 all_gather=lambda: dist.all_gather(tensor), objects=lambda: dist.all_gather_object([1]),
+                 barrier=dist.barrier)
+    for name, call in calls.items():
+        try:
+            with NoCollective():
+                call()
+        except AssertionError:
+            found.append(name)
+        else:
+            return
+    (folder / f"refused{os.environ['RANK']}.txt").write_text(' '.join(found))
 
 
 def resumption(folder: Path, case: str, world: int, cut: tuple[int, str] | None) -> None:
@@ -105,7 +124,7 @@ def main(folder: Path, names: list[str]) -> None:
         cuts = [functools.partial(resumption, folder, case, cut=cut) for case, (before, _, cut) in RESUMED.items()
                 if before == world]
         on(world, table, *cuts, *([whole] if world == 1 else []))
-    on(2, functools.partial(uneven, folder))
+    on(2, functools.partial(uneven, folder), functools.partial(refused, folder))
     for case, (_, after, _) in RESUMED.items():
         on(after, functools.partial(resumption, folder, case, cut=None))
 

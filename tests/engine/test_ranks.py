@@ -96,6 +96,12 @@ def test_the_processes_agree_bit_for_bit(folder, name, world):
     assert all(gap(ranks[0]['state_dict'], rank['state_dict']) == 0 for rank in ranks[1:])
 
 
+def test_every_collective_within_a_draw_would_have_been_an_error(folder):
+    """The draws above were made under this very watch."""
+    for rank in range(2):
+        assert (folder / f'refused{rank}.txt').read_text() == 'all_reduce broadcast all_gather objects barrier'
+
+
 @pytest.mark.parametrize('case', RESUMED)
 def test_a_run_goes_on_with_another_number_of_processes(folder, case):
     _, world, (at, stage) = RESUMED[case]
