@@ -4,6 +4,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from runs import TEACHERS, search_config
+from toys import kd_distiller_cfg
 
 GLOBAL_BATCH = 16
 SIZES = 37, 39  # samples for training and others: unequal shares of a last batch of 5, and of 7
@@ -109,6 +110,8 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
         'model.distiller': dict(_delete_=True, **{name: feature_distiller() for name in TEACHERS})},
     'rivals': {'model.lanes': dict(
         search={}, aekd=dict(distribution=dict(type='mmdynakd.GradientSpace')),
+        camkd=dict(distribution=dict(type='mmdynakd.ConfidenceAware'), relaxation='losses',
+                   distiller=kd_distiller_cfg(reduction='none')),
         subset=dict(distribution=dict(type='mmdynakd.RandomSubset')),
         ebkd=dict(distribution=dict(type='mmdynakd.EntropyWeighted')), ce=dict(distribution=None))},
 }
