@@ -19,6 +19,8 @@ from .runs import NEWEST, RunError, begin, finish
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
+GLOO_TIMEOUT = 600  # seconds
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
@@ -80,22 +82,37 @@ def built(cfg: Config) -> Runner:
 
 @contextlib.contextmanager
 def connected(cfg: Config) -> Iterator[None]:
-    """Within it the processes of a launcher know one another, with or without a GPU."""
-    if cfg.get('launcher', 'none') != 'none' and not is_distributed():
-        if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-            _use_gloo(cfg)
-        else:
-            init_dist(cfg.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+    """Within it the processes of a launcher know one another, with or without a GPU.
+
+    An error is noted where torchrun looks for it. The process group is then left as it is: to close it could mean to
+    wait for processes that wait for this one.
+    """
+    if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
+        use_gloo(cfg)
+    elif cfg.get('launcher', 'none') != 'none' and not is_distributed():
+        init_dist(cfg.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
     try:
         yield
-    finally:
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
+    except Exception as error:
+        if 'TORCHELASTIC_ERROR_FILE' in os.environ:
+            from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+            get_error_handler().record_exception(error)
+        raise
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
-def _use_gloo(cfg: Config) -> None:
-    """MMEngine's launcher asks for a GPU: without one the group must exist before the Runner, and DDP know none."""
-    dist.init_process_group('gloo', timeout=datetime.timedelta(minutes=10))
+def use_gloo(cfg: Config) -> None:
+    """MMEngine's launcher asks for a GPU: without one the group must exist before the Runner, and DDP know none.
+
+    A collective waits ``env_cfg.dist_cfg.timeout`` seconds for the other ranks, 600 by default.
+    """
+    if cfg.get('sync_bn'):
+        raise ValueError(f"sync_bn={cfg.sync_bn!r} is MMEngine's, and torch's SyncBatchNorm runs on GPUs alone: remove "
+                         'it, and set model.sync_bn=True')
+    if not dist.is_initialized():
+        seconds = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout', GLOO_TIMEOUT)
+        dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=seconds))
     wrapper = cfg.get('model_wrapper_cfg') or dict(  # MMEngine's own defaults
         type='MMDistributedDataParallel', broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False))

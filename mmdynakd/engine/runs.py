@@ -147,10 +147,12 @@ def _comparable(cfg: Config) -> dict:
     """What two runs of the same work share: batches count over all processes."""
     work, world = of_the_work(cfg), get_world_size()
     work.pop('model_wrapper_cfg', None)  # of how it is distributed
-    loaders = [work.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
-    for loader in [*loaders, (work.get('train_cfg') or {}).get('upper_dataloader')]:
+    work.pop('upper_dataloader', None)  # of our base configs, for train_cfg
+    for loader in (work.get('train_dataloader'), (work.get('train_cfg') or {}).get('upper_dataloader')):
         if loader and isinstance(loader.get('batch_size'), int):
             loader['batch_size'] *= world
+    for split in ('val', 'test'):
+        (work.get(f'{split}_dataloader') or {}).pop('batch_size', None)  # scores do not depend on it
     return work
 
 

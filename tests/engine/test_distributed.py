@@ -1,65 +1,16 @@
-"""Two processes on half a batch each do what one process does on the whole batch."""
+"""``tools/dist_train.sh``: two processes, one of which is killed, and again, make what one process makes."""
 import os
 import socket
 import subprocess
 import sys
+import time
 
-import dist_parts  # noqa: F401
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmpretrain.registry import MODELS
-from runs import CHECKOUT, TEACHERS, quick, read, run, search_config
+from dist_cases import GLOBAL_BATCH, dist_config
+from runs import CHECKOUT, quick, read, run
 
 pytestmark = pytest.mark.dist
-GLOBAL_BATCH = 16
-
-
-def plain_network(channels: int) -> dict:
-    return dict(type='ImageClassifier', backbone=dict(type='SmoothConv', channels=channels),
-                neck=dict(type='GlobalAveragePooling'),
-                head=dict(type='LinearClsHead', num_classes=10, in_channels=channels,
-                          init_cfg=dict(type='Normal', layer='Linear', std=0.5)))
-
-
-VARIANTS = {
-    'the paper': {},
-    'unrolled, a sample each': {
-        'model.upper_objective': 'unrolled', 'model.distiller.distill_losses.loss_kl.reduction': 'none',
-        'model.distribution': dict(granularity='sample', gumbel_temperature=1.0, entropy_weight=0.01)},
-}
-
-
-def dist_config(work, processes: int, variant: str):
-    """64 training and 48 other images, in global batches of 16 with no padding; nothing random, no BatchNorm."""
-    cfg = search_config(work)
-    cfg.custom_imports = dict(imports=['dist_parts'], allow_failed_imports=False)
-    cfg.model.architecture = plain_network(8)
-    for seed, name in enumerate(TEACHERS):
-        torch.manual_seed(seed)
-        cfg.model.teachers[name].model = plain_network(12)
-        cfg.model.teachers[name].checkpoint = teacher_file(work.parent, name)
-    others = [cfg.train_cfg.upper_dataloader, cfg.val_dataloader, cfg.test_dataloader]
-    for loader in (cfg.train_dataloader, *others):
-        loader.batch_size = GLOBAL_BATCH // processes
-        loader.dataset.update(indices=64 if loader is cfg.train_dataloader else 48,
-                              pipeline=[dict(type='PackInputs', meta_keys=('sample_idx', ))])
-    cfg.custom_hooks[0].pop('baselines')
-    cfg.custom_hooks[0].update(single_teachers=False)
-    cfg.custom_hooks.append(dict(type='RankWitness'))
-    cfg.merge_from_dict(VARIANTS[variant])
-    return cfg
-
-
-def teacher_file(folder, name: str) -> str:
-    """A checkpoint of ``plain_network(12)``, the same for every run in ``folder``."""
-    path = folder / f'plain_{name}.pth'
-    if not path.exists():
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
-            model = MODELS.build(plain_network(12))
-        model.init_weights()
-        torch.save(dict(state_dict=model.state_dict()), path)
-    return str(path)
 
 
 def free_port() -> int:
@@ -79,17 +30,26 @@ def launch(cfg, folder, processes: int) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
-@pytest.fixture(scope='module', params=VARIANTS)
-def both(tmp_path_factory, request):
-    """The work dirs of one process and of two, and how the launcher ended."""
+def faulty(folder, kind: str):
+    """The run of two processes; one of them fails once, in the second epoch."""
+    cfg = dist_config(folder, folder / 'two', 2)
+    cfg.custom_hooks.append(dict(type='Fault', kind=kind, at=6, rank=1, marker=str(folder / 'failed')))
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def both(tmp_path_factory):
+    """The work dirs of one process and of two, and how the two ended first and how long it took them after the fault.
+
+    The same command was given again after one of the two was killed.
+    """
     folder = tmp_path_factory.mktemp('distributed')
-    ended = launch(dist_config(folder / 'two', 2, request.param), folder, 2)
-    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
-    cfg = dist_config(folder / 'one', 1, request.param)
-    by_name = cfg.model.pop('teachers')  # MMEngine sorts the keys of a config that it dumps, as launch() does
-    cfg.model.teachers = {name: by_name[name] for name in sorted(by_name)}
-    run(cfg)
-    return folder / 'one', folder / 'two'
+    killed = launch(faulty(folder, 'kill'), folder, 2)
+    seconds = time.time() - (folder / 'failed').stat().st_mtime
+    again = launch(faulty(folder, 'kill'), folder, 2)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    run(dist_config(folder, folder / 'one', 1))
+    return folder / 'one', folder / 'two', killed, seconds
 
 
 def witness(work, stage: str, rank: int) -> dict:
@@ -105,6 +65,23 @@ def furthest(first: dict, second: dict, wanted: str) -> float:
 STAGES = ['.', 'evaluation']
 
 
+def test_a_killed_process_ends_the_others_within_a_minute(both):
+    _, _, killed, seconds = both
+    assert killed.returncode != 0 and seconds < 60
+    last = killed.stderr.splitlines()[-2:]
+    assert last[0].startswith('rank 1 (process ') and 'was killed by SIGKILL' in last[0]
+    assert 'The same command goes on from the last checkpoint' in last[1]
+
+
+def test_an_error_of_one_process_ends_the_others_and_is_shown(tmp_path):
+    cfg = faulty(tmp_path, 'error')
+    cfg.custom_hooks[-1].update(at=0)
+    ended = launch(cfg, tmp_path, 2)
+    assert ended.returncode != 0 and time.time() - (tmp_path / 'failed').stat().st_mtime < 60
+    assert 'RuntimeError: this rank has had enough' in ended.stderr
+    assert 'rank 1 (process ' in ended.stderr.splitlines()[-2]
+
+
 def test_the_launcher_writes_all_results(both):
     results = read(both[1], 'results.json')
     assert results['processes'] == 2
@@ -115,11 +92,12 @@ def test_the_launcher_writes_all_results(both):
     assert all(torch.equal(value, trained[prefix + key]) for key, value in exported.items())
 
 
-@pytest.mark.parametrize('stage', STAGES)
-def test_the_batches_are_the_same(both, stage):
+@pytest.mark.parametrize(('stage', 'done'), [('.', 4), ('evaluation', 0)])
+def test_the_batches_are_the_same(both, stage, done):
+    """From the checkpoint on from which it went on."""
     whole = witness(both[0], stage, 0)['ids']
     halves = [witness(both[1], stage, rank)['ids'] for rank in (0, 1)]
-    assert [sorted(ids) for ids in whole] == [sorted(a + b) for a, b in zip(*halves, strict=True)]
+    assert [sorted(ids) for ids in whole[done:]] == [sorted(a + b) for a, b in zip(*halves, strict=True)]
     assert len(whole) == 8 and all(len(a) == len(b) == GLOBAL_BATCH // 2 for a, b in zip(*halves))
 
 
@@ -130,20 +108,21 @@ def test_processes_agree_bit_for_bit(both, stage):
 
 
 def test_theta_is_that_of_one_process(both):
-    one, two = (read(work, 'candidates.json')['candidates'] for work in both)
+    one, two = (read(work, 'candidates.json')['candidates'] for work in both[:2])
     for single, double in zip(one, two, strict=True):
         assert list(double['theta'].values()) == pytest.approx(list(single['theta'].values()), abs=1e-6)
+        assert double['upper_loss'] == pytest.approx(single['upper_loss'], rel=1e-4)
         assert max(abs(value - 1 / 3) for value in single['theta'].values()) > 0.01  # far from uniform for abs=1e-6
 
 
 @pytest.mark.parametrize('stage', STAGES)
 def test_students_are_those_of_one_process(both, stage):
-    one, two = (witness(work, stage, 0)['state_dict'] for work in both)
+    one, two = (witness(work, stage, 0)['state_dict'] for work in both[:2])
     assert furthest(one, two, 'student') < 1e-5
 
 
 def test_metrics_are_those_of_one_process(both):
-    one, two = (read(work, 'results.json') for work in both)
+    one, two = (read(work, 'results.json') for work in both[:2])
     assert one['selected'] == two['selected']
     for single, double in zip(one['lanes'], two['lanes'], strict=True):
         assert (double['val'], double['test']) == (single['val'], single['test'])

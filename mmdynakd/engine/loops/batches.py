@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import all_gather, get_rank
 from mmengine.logging import print_log
 from mmengine.runner import set_random_seed
 from torch.utils.data import DataLoader
@@ -125,6 +125,15 @@ class _SeededWorker:
         if self.given is not None:
             self.given(worker)
         seed_everything(*self._place, worker)
+
+
+def check_lengths(dataloader: DataLoader, key: str) -> None:
+    """Raises ValueError, on every rank, if the ranks have different numbers of batches: some would wait for ever."""
+    lengths = [int(length) for length in all_gather(torch.tensor(len(dataloader)))]
+    if len(set(lengths)) > 1:
+        other = not dataloader.drop_last
+        raise ValueError(f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs all '
+                         f'ranks: set {key}.sampler.round_up=True, which repeats samples, or {key}.drop_last={other}')
 
 
 class CyclingBatches:

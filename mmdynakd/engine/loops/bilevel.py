@@ -4,28 +4,30 @@ from collections.abc import Mapping
 
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmdynakd.engine.faults import FaultReport
 from mmdynakd.engine.optim import THETA
 from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
 
-from .batches import CyclingBatches
+from .batches import CyclingBatches, check_lengths
 from .epochs import RepeatableTrainLoop
 from .probe import probe_teachers
 from .upper import CACHE_MB, UpperSteps
 
 
-def prepare(runner: Runner) -> None:
+def prepare(runner: Runner, dataloader: DataLoader) -> None:
     """Checks that the run can be repeated, and gives each lane the schedulers of its kind.
 
     Raises:
-        ValueError: without a seed, or with one that differs from rank to rank.
+        ValueError: without a seed, or with one that differs from rank to rank; for unequal numbers of batches.
     """
     randomness = runner._randomness_cfg
     if randomness.get('seed') is None or randomness.get('diff_rank_seed'):
         raise ValueError('set randomness=dict(seed=…), without diff_rank_seed: ranks and resumed runs draw the same '
                          f'teachers; got {dict(randomness)}')
+    check_lengths(dataloader, 'train_dataloader')
     runner.param_schedulers = expand_schedulers(runner.param_schedulers, algorithm_of(runner))
 
 
@@ -70,7 +72,7 @@ class BilevelTrainLoop(RepeatableTrainLoop):
     def __init__(self, runner: Runner, dataloader, max_epochs: int, upper_dataloader=None,
                  upper_cache_mb: int = CACHE_MB, **kwargs) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
-        prepare(runner)
+        prepare(runner, self.dataloader)
         self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
         self.faults = FaultReport(runner)
 
@@ -96,7 +98,7 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
                  upper_cache_mb: int = CACHE_MB, **kwargs) -> None:
         super().__init__(runner, dataloader, max_iters, **kwargs)
         self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed, per_batch=True)
-        prepare(runner)
+        prepare(runner, self.dataloader)
         self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
         self.faults = FaultReport(runner)
 

@@ -14,7 +14,7 @@ from mmdynakd.datasets.views import Views, is_deterministic
 from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.models.teachers import RecordStore
 
-from .batches import CyclingBatches
+from .batches import CyclingBatches, check_lengths
 
 CACHE_MB = 1024
 SAID = 10  # seconds from one progress message to the next
@@ -33,7 +33,8 @@ class UpperSteps:
         cache_mb: at most so many MiB of records are kept, on the teachers' device; 0: teachers run in every upper step.
 
     Raises:
-        ValueError: if θ is searched without a validation split, or with an empty one, or ``cache_mb`` is negative.
+        ValueError: if θ is searched without a validation split, with an empty one or one of unequal numbers of batches
+            on the ranks, or ``cache_mb`` is negative.
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader | Mapping | None, cache_mb: int = CACHE_MB) -> None:
@@ -51,6 +52,7 @@ class UpperSteps:
             except ValueError as error:  # MMEngine's data sets cannot serialize nothing
                 raise ValueError('train_cfg.upper_dataloader cannot be built; is its dataset empty? '
                                  f'({error})') from error
+        check_lengths(dataloader, 'train_cfg.upper_dataloader')
         if not len(dataloader):
             raise ValueError('the validation split is empty (or smaller than a batch with drop_last): '
                              'check train_cfg.upper_dataloader.dataset')

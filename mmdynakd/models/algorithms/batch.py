@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.structures import BaseDataElement
 
 from mmdynakd.functional import Draws
@@ -21,12 +22,34 @@ class Batch:
         labels: (B,) class indices; None where no lane asks for them.
         records: of the teachers that ran.
         draws: the step's random numbers.
+        share: see :func:`share_of`.
     """
     inputs: torch.Tensor
     data_samples: list
     labels: torch.Tensor | None
     records: Records
     draws: Draws
+    share: torch.Tensor | None = None
+
+
+def share_of(samples: int, device: torch.device) -> torch.Tensor | None:
+    """This rank's number of samples over the ranks' mean number of them; exactly 1 where all have as many.
+
+    The ranks' gradients are averaged, but their last batches may differ in size. The host does not wait for the sum.
+
+    Returns:
+        0-dim float64; None for one process.
+    """
+    if get_world_size() == 1:
+        return None
+    total = torch.full((), samples, dtype=torch.float64, device=device)
+    all_reduce(total)
+    return samples * get_world_size() / total
+
+
+def weighed(loss: torch.Tensor, share: torch.Tensor | None) -> torch.Tensor:
+    """A mean over this rank's samples, so that the mean over the ranks is the mean over the global batch."""
+    return loss if share is None else loss * share.to(loss.dtype)
 
 
 @dataclass(frozen=True)

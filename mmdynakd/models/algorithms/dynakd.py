@@ -3,7 +3,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.structures import BaseDataElement
 from mmrazor.models.algorithms import BaseAlgorithm
 from torch import nn
@@ -11,11 +11,11 @@ from torch import nn
 from mmdynakd.functional import Draws
 from mmdynakd.models.fast import Fast
 from mmdynakd.models.samples import BatchViews
-from mmdynakd.models.teachers import RecordStore, TeacherEnsemble
+from mmdynakd.models.teachers import Records, RecordStore, TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.registry import MODELS
 
-from .batch import Notes, labels_of, union
+from .batch import Notes, labels_of, share_of, union, weighed
 from .build import build_lanes, in_order, raw_preprocessor, with_preprocessor
 from .lane import Batch, Lane
 from .randomness import same_start, seed_step
@@ -49,6 +49,8 @@ class DynaKD(BaseAlgorithm):
         store: folder, or ``dict(path=…, dtype='float16')``, where what teachers record of a view is kept for later
             epochs, lanes and runs, see :class:`RecordStore`; the training data must say its views (docs/data.md).
         fast: the switch for speed: None, ``'fp32'`` (equal to rounding), ``'bf16'``, or see :class:`Fast`.
+        sync_bn: BatchNorm of students and connectors over the global batch, see :class:`SyncBatchNorm`; without it each
+            process has statistics of its own.
         data_preprocessor: the student's preprocessor, unless ``architecture`` has its own; its ``batch_augments``
             apply to the raw batch that students and teachers share.
 
@@ -70,6 +72,7 @@ class DynaKD(BaseAlgorithm):
                  teacher_order: Sequence[str] | None = None,
                  fast: str | Mapping | None = None,
                  store: str | Mapping | None = None,
+                 sync_bn: bool = False,
                  data_preprocessor: Mapping | None = None,
                  init_cfg: dict | None = None) -> None:
         fast = Fast.parse(fast)
@@ -87,12 +90,15 @@ class DynaKD(BaseAlgorithm):
         self.lanes = build_lanes(student, ensemble.names, lanes or dict(search={}), defaults)
         self._lane_defaults = defaults
         for lane in self.lanes.values():
+            if sync_bn:
+                lane.synchronize()
             fast.layout(lane.student)
             lane.prepare(ensemble)
         self.draw_seed = draw_seed
         self.step = 0
         self.notes = Notes({}, {}, {})
         self._upper_logs: dict[str, torch.Tensor] = {}
+        self._share: torch.Tensor | None = None  # of the batch whose losses are parsed next
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_parameters() if n.endswith('.alpha')]
 
     def __getattr__(self, name: str):
@@ -127,7 +133,9 @@ class DynaKD(BaseAlgorithm):
         choices = {name: lane.choose(draws, labels) for name, lane in self.lanes.items()}
         names, rows = union(choices.values())
         records = self.ensemble.run(names, inputs, rows, self._views(data_samples))
-        batch = Batch(self._student_inputs(inputs), data_samples, labels, records, draws)
+        batch = Batch(self._student_inputs(inputs), data_samples, labels, records, draws,
+                      share_of(len(inputs), inputs.device))
+        self._share = batch.share
         losses: Losses = {}
         for name, lane in self.lanes.items():
             seed_step(draws.seed, draws.step)
@@ -140,7 +148,7 @@ class DynaKD(BaseAlgorithm):
 
     def upper_losses(self, val: dict, train: dict | None = None,
                      lr: Mapping[str, float] | None = None) -> dict[str, torch.Tensor]:
-        """Upper step of every searched lane: ``{lane: scalar}``; each teacher runs once a batch.
+        """Upper step of every searched lane: ``{lane: scalar}``, by the rank's share; each teacher runs once a batch.
 
         Args:
             val: preprocessed batch of the validation split.
@@ -178,13 +186,15 @@ class DynaKD(BaseAlgorithm):
             losses = self.upper_losses(val, train, lr)
         alphas = {name: lane.selection.alpha for name, lane in self.searched.items()}
         faulty = optim_wrapper.update_theta(losses, alphas)
-        losses = {name: loss.detach() for name, loss in losses.items()}
+        losses = {name: loss.detach().clone() for name, loss in losses.items()}
+        for loss in losses.values():
+            all_reduce(loss, op='mean')  # that of the global batch, so that all ranks report one number
         self._upper_logs = {f'{name}/upper_loss': loss for name, loss in losses.items() if name not in faulty}
         return losses
 
     def read_split(self, data: dict) -> None:
         """Runs the teachers of the searched lanes on a batch of the validation split, for ``ensemble.memory``."""
-        self._batch(self.data_preprocessor(data, training=False), self.searched.values(), fixed=True)
+        self._records(self.data_preprocessor(data, training=False), self.searched.values(), fixed=True)
 
     @property
     def needs_train_batch(self) -> bool:
@@ -206,15 +216,17 @@ class DynaKD(BaseAlgorithm):
         return views
 
     def _batch(self, data: dict, lanes: Iterable[Lane], fixed: bool = False) -> Batch:
-        """A batch of a searched step: all teachers of ``lanes`` run on all samples."""
         inputs, samples = data['inputs'], data['data_samples']
-        names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
         return Batch(self._student_inputs(inputs), samples, self._labels(samples, inputs.device),
-                     self.ensemble.run(names, inputs, views=self._views(samples, fixed), fixed=fixed),
-                     self._draws())
+                     self._records(data, lanes, fixed), self._draws(), share_of(len(inputs), inputs.device))
+
+    def _records(self, data: dict, lanes: Iterable[Lane], fixed: bool) -> Records:
+        """Of a batch of a searched step: all teachers of ``lanes`` run on all samples."""
+        names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
+        return self.ensemble.run(names, data['inputs'], views=self._views(data['data_samples'], fixed), fixed=fixed)
 
     def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
-        """``{lane: total loss}`` for the optim wrapper, and the log variables ``lane/name``.
+        """``{lane: total loss}``, by the rank's share, for the optim wrapper, and the log variables ``lane/name``.
 
         The upper step's loss is logged with the lower step that follows it.
         """
@@ -222,7 +234,8 @@ class DynaKD(BaseAlgorithm):
         self._upper_logs = {}
         for name in self.lanes:
             own = {key.split('/', 1)[1]: value for key, value in losses.items() if key.startswith(f'{name}/')}
-            totals[name], parsed = super().parse_losses(own)
+            total, parsed = super().parse_losses(own)
+            totals[name] = weighed(total, self._share)
             log_vars.update({f'{name}/{key}': value for key, value in parsed.items()})
         return totals, log_vars
 

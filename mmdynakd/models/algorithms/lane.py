@@ -12,6 +12,7 @@ from mmdynakd.functional import Draws
 from mmdynakd.models.distillers import CategoricalDistiller
 from mmdynakd.models.fast import plain_record
 from mmdynakd.models.selections import Choice, Evidence, Selection
+from mmdynakd.models.sync_bn import synchronize
 from mmdynakd.models.teachers import OUTPUTS, TeacherEnsemble
 
 from .batch import Batch
@@ -61,6 +62,19 @@ class Lane(nn.Module):
         if self.selection.needs_evidence:
             self._ensemble, self._logits = ensemble, _logits_recorder(self.student)
 
+    def synchronize(self) -> None:
+        """BatchNorm over the ranks.
+
+        Raises:
+            ValueError: where ranks may have drawn different teachers, each with a connector of its own: those that did
+                not draw one would not take part in its statistics.
+        """
+        apart = self.distiller is not None and len(self.distiller.distillers) > 1
+        if apart and getattr(self.selection, 'granularity', 'step') == 'sample':
+            raise ValueError("sync_bn does not go with a distiller a teacher and granularity='sample': set "
+                             "sync_bn=False, or granularity='step'")
+        synchronize(self)
+
     @property
     def needs_labels(self) -> bool:
         return self.selection is not None and self.selection.needs_labels
@@ -91,7 +105,8 @@ class Lane(nn.Module):
         return self.selection.weigh(choice, Evidence(
             batch.labels, plain_record(logits.detach()),
             {name: batch.records[name][OUTPUTS][0] for name in choice.weights},
-            self._adapted_logits))
+            self._adapted_logits,
+            1.0 if batch.share is None else batch.share))
 
     @torch.no_grad()
     def _adapted_logits(self, teacher: str) -> torch.Tensor:

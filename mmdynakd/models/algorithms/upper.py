@@ -9,7 +9,8 @@ from torch.func import functional_call
 
 from mmdynakd.functional import NoHypergradientError, first_order, unrolled
 
-from .lane import Batch, Lane
+from .batch import Batch, weighed
+from .lane import Lane
 from .randomness import seed_step
 
 
@@ -24,6 +25,7 @@ def upper_loss(lane: Lane, val: Batch) -> torch.Tensor:
         with torch.no_grad(), lane.recording(selection.teachers):
             lane.student(val.inputs, val.data_samples, mode='loss')
         loss = first_order(theta, lambda theta: _relaxed_loss(lane, val, theta))
+    loss = weighed(loss, val.share)
     return loss + selection.regularizer(theta) if selection.entropy_weight else loss
 
 
@@ -40,11 +42,12 @@ def unrolled_upper_loss(lane: Lane, val: Batch, train: Batch, lr: float) -> torc
     def train_loss(w, theta):
         buffers = {name: b.clone() for name, b in lane.named_buffers()}
         seed_step(train.draws.seed, train.draws.step)  # what Dropout draws is the same in every pass
-        return functional_call(lane, {**w, **buffers}, (lambda: _lower_loss(lane, train, theta), ))
+        loss = functional_call(lane, {**w, **buffers}, (lambda: _lower_loss(lane, train, theta), ))
+        return weighed(loss, train.share)
 
     def val_loss(w):
         with _mode(lane, training=False):
-            return functional_call(lane, w, (lambda: _sum(lane.student(val.inputs, val.data_samples, mode='loss')), ))
+            return weighed(functional_call(lane, w, (lambda: _label_loss(lane, val), )), val.share)
 
     with _explained(lane), torch.autocast(val.inputs.device.type, enabled=False):
         loss = unrolled(theta, params, train_loss, val_loss, lr, lambda gradient: all_reduce(gradient, op='mean'))
@@ -59,8 +62,12 @@ def _trained(lane: Lane) -> dict[str, nn.Parameter]:
 def _lower_loss(lane: Lane, batch: Batch, theta: torch.Tensor) -> torch.Tensor:
     """The lower step's loss with the relaxed teacher."""
     with lane.recording(lane.selection.teachers):
-        own = lane.student(batch.inputs, batch.data_samples, mode='loss')
-    return lane.student_loss_weight * _sum(own) + _relaxed_loss(lane, batch, theta)
+        own = _label_loss(lane, batch)
+    return lane.student_loss_weight * own + _relaxed_loss(lane, batch, theta)
+
+
+def _label_loss(lane: Lane, batch: Batch) -> torch.Tensor:
+    return _sum(lane.student(batch.inputs, batch.data_samples, mode='loss'))
 
 
 def _relaxed_loss(lane: Lane, batch: Batch, theta: torch.Tensor) -> torch.Tensor:

@@ -37,11 +37,13 @@ class Evidence:
         teacher_logits: ``{teacher: (B, C)}``.
         adapted_logits: maps a teacher to (B, C), its own classifier on the student's feature behind that teacher's
             connector.
+        share: of this rank in the global batch, see :func:`mmdynakd.models.algorithms.batch.share_of`.
     """
     labels: torch.Tensor
     student_logits: torch.Tensor
     teacher_logits: Mapping[str, torch.Tensor]
     adapted_logits: Callable[[str], torch.Tensor]
+    share: torch.Tensor | float = 1.0
 
 
 class Selection(nn.Module):

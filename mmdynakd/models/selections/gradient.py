@@ -35,5 +35,6 @@ class GradientSpace(Selection):
 
     def weigh(self, choice: Choice, evidence: Evidence) -> Choice:
         gradients = kd_gradients(precise(evidence.student_logits), stacked(self.teachers, evidence), self.tau)
+        gradients = gradients * evidence.share
         all_reduce(gradients, op='mean')
         return replace(choice, weights=dict(zip(self.teachers, min_norm_weights(gradients, self.max_weight))))

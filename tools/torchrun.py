@@ -1,0 +1,43 @@
+"""torchrun that says, after its own table, who ended first and how to go on: for dist_train.sh and dist_test.sh."""
+import math
+import signal
+import sys
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+PATIENCE = 20  # seconds, less than torchrun's
+
+
+def main() -> None:
+    try:
+        run.main()
+    except ChildFailedError as error:
+        sys.exit(f'{error}\n{explained(error.failures)}')
+
+
+def explained(failures: dict[int, ProcessFailure]) -> str:
+    """Which rank ended the run: the first that was killed, else the first with an error of its own.
+
+    A killed one leaves no note of when, and the others' errors, of connections that it closed, may be dated before.
+    torchrun itself sends the others SIGTERM, and SIGKILL to those that do not follow within half a minute.
+    """
+    ended = {rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM} or failures
+    errors = {rank: failure for rank, failure in ended.items() if failure.exitcode > 0}
+    until = min((failure.timestamp for failure in errors.values()), default=math.inf) + PATIENCE
+    killed = {rank: failure for rank, failure in ended.items() if failure.exitcode < 0 and failure.timestamp < until}
+    stuck = sorted(ended.keys() - errors.keys() - killed.keys())
+    rank, failure = min((killed or errors).items(), key=lambda pair: pair[1].timestamp)
+    if killed:
+        why = f'was killed by {signal.Signals(-failure.exitcode).name}'
+        why += ', perhaps for lack of memory' if failure.exitcode == -signal.SIGKILL else ''
+    else:
+        why = f'ended with exit code {failure.exitcode}, its error is above'
+        why += f'; rank {", ".join(map(str, stuck))} hung' if stuck else ''
+    return (f'rank {rank} (process {failure.pid}) {why}; the other processes were ended too.\n'
+            'The same command goes on from the last checkpoint, also with another number of processes and batch sizes '
+            'to match (docs/distribution.md).')
+
+
+if __name__ == '__main__':
+    main()
