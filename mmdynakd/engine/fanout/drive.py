@@ -1,0 +1,108 @@
+"""Evaluates the candidates of a search as independent runs, on an engine."""
+import os
+import os.path as osp
+import sys
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from mmengine.logging import print_log
+
+from mmdynakd.engine.runs import set_aside
+
+from .collect import collect, paths
+from .display import Display
+from .jobs import Engine, Job
+from .plan import Plan, Run
+from .worker import LOG, assign, assigned, command
+
+
+class RunsFailed(RuntimeError):
+    """Some runs came to no end; the message names each with its log."""
+
+
+def evaluate(plan: Plan, engine: Engine, out: TextIO = sys.stdout, submit_only: bool = False) -> dict | None:
+    """Does the runs of a plan that are not finished, and collects the results of all.
+
+    Whatever interrupts it: called again, it goes on where it stopped. No run is trained to its end twice.
+
+    Args:
+        plan: of :func:`make_plan`.
+        engine: where the runs are done.
+        out: where progress is shown.
+        submit_only: returns once the engine has the runs, with None unless all are finished.
+
+    Returns:
+        See :func:`collect`.
+
+    Raises:
+        RunsFailed: if some failed; the results of the others are kept.
+    """
+    runs = plan.runs()
+    open_runs = {run.name: run for run in runs if run.results() is None}
+    if open_runs:
+        _prepare(list(open_runs.values()))
+        engine.start([_job(run, plan, engine) for run in open_runs.values()])
+        if submit_only:
+            print(engine.stop(), file=out)
+            return None
+        failed = _watch(runs, open_runs, engine, Display(runs, plan.metric, out))
+        if failed:
+            raise RunsFailed(f'{len(failed)} of {len(runs)} runs failed; the results of the others are kept:\n' +
+                             '\n'.join(f'  {name}: {why}' for name, why in failed.items()))
+    results = collect(plan, runs)
+    print(f"{_read(osp.join(plan.results_dir, 'results.md'))}\n{paths(plan)}", file=out)
+    return results
+
+
+def _prepare(runs: Sequence[Run]) -> None:
+    """Writes the assignments; a folder that holds another run is set aside, so that nothing of it is gone on with."""
+    for run in runs:
+        before = assigned(run.folder)
+        if before is not None and before[1] == run.config_sha256:
+            continue
+        if osp.exists(run.folder):
+            set_aside(run.folder)
+        os.makedirs(run.folder, exist_ok=True)
+        assign(run)
+
+
+def _job(run: Run, plan: Plan, engine: Engine) -> Job:
+    return Job(run.name, command(run, plan.processes, engine.tied), os.getcwd(), osp.join(run.folder, LOG))
+
+
+def _watch(runs: Sequence[Run], open_runs: dict[str, Run], engine: Engine, display: Display) -> dict[str, str]:
+    """Waits for the end of all; returns why some failed, by name."""
+    failed: dict[str, str] = {}
+    ended: dict[str, tuple[float, str | None]] = {}
+    waiting = set(open_runs)
+    try:
+        while waiting:
+            ended.update({name: (time.monotonic(), why) for name, why in engine.poll().items()})
+            for name in waiting & set(ended):
+                since, why = ended[name]
+                finished = open_runs[name].results() is not None
+                if finished or why or time.monotonic() - since >= engine.grace:
+                    waiting.discard(name)
+                    if not finished:
+                        failed[name] = _reason(open_runs[name], why, engine.notes.get(name))
+            display.show(failed, engine.notes, last=not waiting)
+            if waiting:
+                time.sleep(engine.interval)
+    finally:
+        said = engine.stop()
+        if said and waiting:
+            print_log(said, 'current')
+    return failed
+
+
+def _reason(run: Run, why: str | None, note: str | None) -> str:
+    log = osp.join(run.folder, LOG)
+    lines = _read(log).splitlines() if osp.exists(log) else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), note or 'no output')
+    return f"{why or 'it ended without results'}: {last[:300]} (log {log})"
+
+
+def _read(path: str) -> str:
+    with open(path, encoding='utf-8', errors='replace') as file:
+        return file.read()
