@@ -2,7 +2,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
+from scipy.special import stdtrit
 
 from mmdynakd.files import write_json, write_text
 
@@ -21,7 +21,7 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     mean = statistics.fmean(differences)
     if len(differences) < 2:
         return mean, None
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * statistics.stdev(differences) \
+    half = stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2) * statistics.stdev(differences) \
         / len(differences)**0.5
     return mean, (mean - half, mean + half)
 

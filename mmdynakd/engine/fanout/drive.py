@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from mmengine.logging import print_log
-
 from mmdynakd.engine.runs import set_aside
 
 from .collect import collect, paths
@@ -42,11 +40,15 @@ def evaluate(plan: Plan, engine: Engine, out: TextIO = sys.stdout, submit_only: 
     open_runs = {run.name: run for run in runs if run.results() is None}
     if open_runs:
         _prepare(list(open_runs.values()))
-        engine.start([_job(run, plan, engine) for run in open_runs.values()])
+        try:
+            engine.start([_job(run, plan, engine) for run in open_runs.values()])
+            failed = {} if submit_only else _watch(runs, open_runs, engine, Display(runs, plan.metric, out))
+        finally:
+            said = engine.stop()
+            if said:
+                print(said, file=out)
         if submit_only:
-            print(engine.stop(), file=out)
             return None
-        failed = _watch(runs, open_runs, engine, Display(runs, plan.metric, out))
         if failed:
             raise RunsFailed(f'{len(failed)} of {len(runs)} runs failed; the results of the others are kept:\n' +
                              '\n'.join(f'  {name}: {why}' for name, why in failed.items()))
@@ -76,23 +78,18 @@ def _watch(runs: Sequence[Run], open_runs: dict[str, Run], engine: Engine, displ
     failed: dict[str, str] = {}
     ended: dict[str, tuple[float, str | None]] = {}
     waiting = set(open_runs)
-    try:
-        while waiting:
-            ended.update({name: (time.monotonic(), why) for name, why in engine.poll().items()})
-            for name in waiting & set(ended):
-                since, why = ended[name]
-                finished = open_runs[name].results() is not None
-                if finished or why or time.monotonic() - since >= engine.grace:
-                    waiting.discard(name)
-                    if not finished:
-                        failed[name] = _reason(open_runs[name], why, engine.notes.get(name))
-            display.show(failed, engine.notes, last=not waiting)
-            if waiting:
-                time.sleep(engine.interval)
-    finally:
-        said = engine.stop()
-        if said and waiting:
-            print_log(said, 'current')
+    while waiting:
+        ended.update({name: (time.monotonic(), why) for name, why in engine.poll().items()})
+        for name in waiting & set(ended):
+            since, why = ended[name]
+            finished = open_runs[name].results() is not None
+            if finished or why or time.monotonic() - since >= engine.grace:
+                waiting.discard(name)
+                if not finished:
+                    failed[name] = _reason(open_runs[name], why, engine.notes.get(name))
+        display.show(failed, engine.notes, last=not waiting)
+        if waiting:
+            time.sleep(engine.interval)
     return failed
 
 

@@ -129,7 +129,7 @@ def check_lanes(plan: Plan) -> None:
     """Builds all lanes with their teachers once, on the CPU, so that what is wrong with them shows now.
 
     Raises:
-        ValueError: see the components.
+        ValueError: with what the component says.
     """
     cfg = plan.side_by_side(plan.seeds[0])
     import_custom(cfg)
@@ -137,7 +137,10 @@ def check_lanes(plan: Plan) -> None:
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    MODELS.build(model)
+    try:
+        MODELS.build(model)
+    except Exception as error:  # whatever a component or a library raises
+        raise ValueError(f'the lanes {list(plan.lanes)} cannot be built: {error}') from error
 
 
 def import_custom(cfg: Config) -> None:

@@ -7,9 +7,7 @@ import argparse
 import json
 import os
 import os.path as osp
-import signal
 import sys
-import threading
 import time
 
 from mmengine.config import Config
@@ -21,6 +19,7 @@ from mmdynakd.files import write_json
 
 from .plan import Run, finished_results, import_custom
 from .progress import ProgressHook
+from .tie import end_with_parent
 
 MODULE = 'mmdynakd.engine.fanout.worker'
 ASSIGNMENT, LOG = 'assignment.json', 'log.txt'
@@ -90,22 +89,13 @@ def _begin_when_free(cfg: Config) -> bool:
             time.sleep(PATIENCE)
 
 
-def _end_with_parent() -> None:
-    """Kills this process and its children once standard input ends, as it does when the parent is killed."""
-    while os.read(0, 1):
-        pass
-    os.killpg(0, signal.SIGKILL)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', help='of the run')
     parser.add_argument('--tied', action='store_true', help='end when standard input ends')
     args = parser.parse_args()
     if args.tied:
-        if os.getpgrp() != os.getpid():
-            os.setpgid(0, 0)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        end_with_parent()
     work(args.folder)
 
 

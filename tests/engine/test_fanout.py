@@ -1,0 +1,337 @@
+"""Independent runs give what lanes side by side give, whatever they run on and whatever interrupts them."""
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import fake_slurm
+import fanout_parts  # noqa: F401
+import pytest
+import torch
+from mmengine.config import Config
+from runs import CHECKOUT, TEACHERS, quick, read, run, same, search_config, weights
+from test_fanout_engines import until
+
+from mmdynakd.engine.fanout import RunsFailed, evaluate, make_plan
+from mmdynakd.engine.fanout import worker as worker_module
+from mmdynakd.engine.fanout.local import LocalEngine
+from mmdynakd.engine.fanout.slurm import SlurmEngine
+from mmdynakd.engine.fanout.worker import assign, work
+from mmdynakd.engine.launch import train
+from mmdynakd.engine.runs import _note
+from mmdynakd.report import config_hash
+
+FEW = ['cat1-seed0', 'cat2-seed0', 'ce-seed0']
+
+
+class Here:
+    """An engine that does each run in this process, at once."""
+    tied, grace, interval = False, 0.0, 0.0
+
+    def __init__(self) -> None:
+        self.done, self.notes = [], {}
+
+    def start(self, jobs) -> None:
+        for job in jobs:
+            self.done.append(job.name)
+            with quick():
+                work(job.argv[-1])
+
+    def poll(self) -> dict:
+        return dict.fromkeys(self.done)
+
+    def stop(self) -> None:
+        pass
+
+
+def searched(work_dir: Path, **options) -> Path:
+    """The work dir of a search and of what follows it."""
+    cfg = search_config(work_dir)
+    if 'evaluate' in options:
+        cfg.custom_hooks[0].pop('baselines')
+        cfg.log_level = 'INFO'
+    cfg.custom_imports = dict(imports=['fanout_parts'], allow_failed_imports=False)
+    cfg.custom_hooks[0].update(options)
+    cfg.custom_hooks.append(dict(type='Told'))
+    cfg.experiment_name = work_dir.parent.name
+    with quick():
+        train(cfg)
+    return work_dir
+
+
+@pytest.fixture(scope='module')
+def one_thread():
+    """As the runs in processes of their own have: more threads add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('OMP_NUM_THREADS', '1')
+        patch.setenv('FANOUT_TEST', 'quick')
+        patch.setenv('PYTHONPATH', os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tests' / 'engine')]))
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope='module')
+def search(one_thread, tmp_path_factory):
+    """Seven lanes, side by side."""
+    return searched(tmp_path_factory.mktemp('fanout') / 'work')
+
+
+@pytest.fixture(scope='module')
+def fanned(search):
+    """The work dir of the same search, evaluated by independent runs."""
+    work_dir = search.parent / 'fanned'
+    copy_search(search, work_dir)
+    engine, out = Here(), io.StringIO()
+    results = evaluate(make_plan(work_dir), engine, out)
+    return work_dir, engine, results, out.getvalue()
+
+
+def copy_search(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for name in ('run.json', 'candidates.json'):
+        shutil.copy(source / name, target / name)
+
+
+def few(search: Path, target: Path) -> Path:
+    """The search with three lanes to evaluate: cat1, cat2, ce."""
+    copy_search(search, target)
+    noted = read(target, 'run.json')
+    hook = noted['config']['custom_hooks'][0]
+    hook.update(baselines=dict(ce=hook['baselines']['ce']), single_teachers=False)
+    (target / 'run.json').write_text(json.dumps(noted))
+    return target
+
+
+def assert_lanes_equal(search: Path, work_dir: Path, names) -> None:
+    """Numbers and weights of runs are those of the lanes side by side."""
+    beside = {row['name']: row for row in read(search, 'results.json')['lanes']}
+    lanes = weights(search / 'evaluation' / 'epoch_2.pth')
+    for name in names:
+        lane, folder = name.removesuffix('-seed0'), work_dir / 'runs' / name
+        row, = read(folder, 'results.json')['lanes']
+        assert (row['val'], row['test'], row['theta']) == tuple(beside[lane][key] for key in ('val', 'test', 'theta'))
+        prefix = f'lanes.{lane}.'
+        alone = weights(folder / 'epoch_2.pth')
+        assert same({k: v for k, v in alone.items() if k.startswith(prefix)},
+                    {k: v for k, v in lanes.items() if k.startswith(prefix)})
+        assert any('.student.' in key for key in alone)
+
+
+def lines(work_dir: Path, what: str) -> list[str]:
+    path = work_dir / what
+    return path.read_text().split() if path.exists() else []
+
+
+def test_runs_equal_lanes_side_by_side(search, fanned):
+    work_dir, engine, _, _ = fanned
+    names = [f'{lane}-seed0' for lane in ['cat1', 'cat2', 'ce', 'uniform', *(f'only_{t}' for t in TEACHERS)]]
+    assert engine.done == names
+    assert_lanes_equal(search, work_dir, names)
+    assert len({float(weights(work_dir / 'runs' / name / 'student.pth')['head.fc.weight'][0, 0])
+                for name in names}) == len(names)
+
+
+def test_the_results_are_those_of_the_evaluation_side_by_side(search, fanned):
+    work_dir, _, results, _ = fanned
+    assert results == read(work_dir, 'results.json') == read(search, 'results.json')
+    assert (work_dir / 'results.md').read_text() == (search / 'results.md').read_text()
+    assert same(weights(work_dir / 'student.pth'), weights(search / 'student.pth'))
+    configs = [Config.fromfile(folder / 'student.py').to_dict() for folder in (search, work_dir)]
+    assert json.dumps(configs[0]) == json.dumps(configs[1])  # a tuple is a list there
+    index = read(search, 'student.yml')
+    index['Models'][0].update(Name='fanned', Weights=str(work_dir / 'student.pth'))
+    assert read(work_dir, 'student.yml') == index
+
+
+def test_what_is_shown(fanned):
+    text = fanned[3]
+    assert '7 of 7 finished, 0 running' in text and '| **cat' in text and 'student.pth' in text
+
+
+def test_what_is_finished_is_not_run_again(fanned):
+    work_dir, _, results, _ = fanned
+    engine = Here()
+    assert evaluate(make_plan(work_dir), engine, io.StringIO()) == results and engine.done == []
+    work(str(work_dir / 'runs' / 'ce-seed0'))
+    assert lines(work_dir, 'ends_ce-seed0') == ['10']
+
+
+def test_a_run_whose_end_was_not_noted_is_not_run_again(fanned):
+    """It was killed between its results and run.json."""
+    folder = fanned[0] / 'runs' / 'uniform-seed0'
+    noted = dict(read(folder, 'run.json'), finished=False)
+    (folder / 'run.json').write_text(json.dumps(noted))
+    work(str(folder))
+    assert lines(fanned[0], 'ends_uniform-seed0') == ['10'] and read(folder, 'run.json')['finished'] is True
+
+
+def test_other_candidates_are_other_runs(search, tmp_path):
+    """What was there of others is set aside, finished or not, and nothing of it is gone on with."""
+    work_dir = few(search, tmp_path / 'work')
+    noted, hold = read(work_dir, 'run.json'), work_dir / 'fail_ce-seed0'
+    hold.touch()
+    with pytest.raises(RuntimeError, match='told to fail'):
+        evaluate(make_plan(work_dir), Here(), io.StringIO())
+    hold.unlink()
+    noted['config']['optim_wrapper']['student']['optimizer']['lr'] = 0.01
+    (work_dir / 'run.json').write_text(json.dumps(noted))
+    engine = Here()
+    evaluate(make_plan(work_dir), engine, io.StringIO())
+    assert engine.done == FEW and lines(work_dir, 'starts_ce-seed0') == ['0', '0']
+    assert (work_dir / 'runs' / 'cat1-seed0.1' / 'results.json').exists()
+    assert (work_dir / 'runs' / 'ce-seed0.1' / 'epoch_1.pth').exists()
+    before, after = (read(work_dir / 'runs' / name, 'results.json') for name in ('cat1-seed0.1', 'cat1-seed0'))
+    assert before['config_sha256'] != after['config_sha256']
+
+
+def test_another_seed_is_that_of_an_evaluation_with_it(search, tmp_path):
+    copy_search(search, tmp_path / 'work')
+    plan = make_plan(tmp_path / 'work', [3])
+    beside = plan.side_by_side(3)
+    beside.work_dir = str(tmp_path / 'beside')
+    run(beside)
+    wanted = next(r for r in plan.runs() if r.name == 'only_weak-seed3')
+    os.makedirs(wanted.folder)
+    assign(wanted)
+    with quick():
+        work(wanted.folder)
+    prefix = 'lanes.only_weak.student.'
+    alone, lanes = (weights(Path(folder) / 'epoch_2.pth') for folder in (wanted.folder, beside.work_dir))
+    assert same({k: v for k, v in alone.items() if k.startswith(prefix)},
+                {k: v for k, v in lanes.items() if k.startswith(prefix)})
+    results = read(tmp_path / 'beside', 'results.json')
+    assert results['config_sha256'] == config_hash(plan.side_by_side(3)) and results['seed'] == 3
+
+
+LOCKED = ('import fcntl, sys, time; file = open(sys.argv[1], "w"); fcntl.flock(file, fcntl.LOCK_EX); '
+          'open(sys.argv[2], "w").close(); time.sleep(300)')
+
+
+@pytest.mark.parametrize('ends_it', [False, True])
+def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, ends_it):
+    """The second waits: it takes over once the first is killed, or finds the run finished."""
+    wanted = make_plan(few(search, tmp_path / 'work')).runs()[2]
+    os.makedirs(wanted.folder)
+    assign(wanted)
+    monkeypatch.setattr(worker_module, 'PATIENCE', 0.05)
+    first = subprocess.Popen([sys.executable, '-c', LOCKED, f'{wanted.folder}/run.lock', str(tmp_path / 'locked')])
+    until((tmp_path / 'locked').exists)
+    seen = []
+
+    def end_the_first():
+        threading.Event().wait(0.5)
+        seen.append(lines(tmp_path / 'work', f'starts_{wanted.name}'))
+        if ends_it:
+            noted = dict(_note(worker_module.assigned(wanted.folder)[0]), finished=True)
+            Path(wanted.folder, 'run.json').write_text(json.dumps(noted))
+        first.kill()
+
+    ender = threading.Thread(target=end_the_first)
+    ender.start()
+    with quick():
+        work(wanted.folder)
+    ender.join()
+    first.wait()
+    assert seen == [[]] and lines(tmp_path / 'work', f'starts_{wanted.name}') == ([] if ends_it else ['0'])
+    assert (wanted.results() is None) == ends_it
+
+
+def command_line(*arguments: str) -> tuple:
+    """``tools/evaluate_candidates.py`` in this process."""
+    spec = importlib.util.spec_from_file_location('evaluate_candidates', CHECKOUT / 'tools' / 'evaluate_candidates.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main([str(argument) for argument in arguments])
+
+
+def test_a_run_that_fails_stops_no_other_and_goes_on_by_the_same_command(search, tmp_path, capfd, monkeypatch):
+    """Of three runs in processes of their own one is killed, one fails, one ends; then the command is given again."""
+    work_dir = few(search, tmp_path / 'work')
+    (work_dir / 'hold_cat1-seed0').touch()
+    (work_dir / 'fail_ce-seed0').touch()
+
+    def kill_the_first():
+        until(lambda: lines(work_dir, 'held_cat1-seed0'), 300)
+        os.kill(int(lines(work_dir, 'held_cat1-seed0')[0]), 9)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    assert command_line(work_dir, '--jobs', 2) == 1
+    killer.join()
+    said = capfd.readouterr()
+    log = work_dir / 'runs' / 'ce-seed0' / 'log.txt'
+    assert '1 of 3 finished, 0 running, 2 failed' in said.out
+    assert f'ce-seed0: exit status 1: RuntimeError: told to fail (log {log})' in said.err
+    assert 'cat1-seed0: killed by signal 9' in said.err and 'the same command goes on' in said.err
+    assert 'told to fail' in log.read_text() and not (work_dir / 'results.json').exists()
+    assert_lanes_equal(search, work_dir, ['cat2-seed0'])
+    for told in ('hold_cat1-seed0', 'fail_ce-seed0'):
+        (work_dir / told).unlink()
+    assert command_line(work_dir, '--jobs', 2) == 0
+    assert [lines(work_dir, f'starts_{name}') for name in FEW] == [['0', '5'], ['0'], ['0', '5']]
+    assert [lines(work_dir, f'ends_{name}') for name in FEW] == [['10']] * 3
+    assert_lanes_equal(search, work_dir, FEW)
+    assert [row['name'] for row in read(work_dir, 'results.json')['lanes']] == ['cat1', 'cat2', 'ce']
+
+
+def test_under_slurm(search, fanned, tmp_path, monkeypatch, capfd):
+    """Two of three runs are there already; the third is a task of Slurm's, then the results are collected."""
+    (tmp_path / 'state').mkdir()
+    fake_slurm.install(tmp_path / 'bin')
+    monkeypatch.setenv('PATH', f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv('FAKE_SLURM', str(tmp_path / 'state'))
+    monkeypatch.setattr(SlurmEngine, 'interval', 0.2)
+    work_dir = few(search, tmp_path / 'work')
+    for name in FEW[:2]:
+        shutil.copytree(fanned[0] / 'runs' / name, work_dir / 'runs' / name)
+    assert command_line(work_dir, '--engine', 'slurm', '--submit-only', '--', '--time=0:10') == 0
+    assert '1 runs stay with Slurm' in capfd.readouterr().out
+    assert command_line(work_dir, '--engine', 'slurm') == 0
+    calls = [json.loads(line) for line in (tmp_path / 'state' / 'argv').read_text().splitlines()]
+    assert ['--time=0:10' in call for call in calls if call[0] == 'sbatch'] == [True]
+    assert_lanes_equal(search, work_dir, FEW)
+    assert lines(work_dir, 'ends_ce-seed0') == ['10'] and read(work_dir, 'results.json')['selected'] == \
+        read(search, 'results.json')['selected']
+
+
+@pytest.mark.dist
+def test_a_run_has_as_many_processes_as_the_search(search, tmp_path):
+    """And the same global batch, so that its ranks see half of it each."""
+    work_dir = few(search, tmp_path / 'work')
+    noted = read(work_dir, 'run.json')
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        noted['config'][key]['batch_size'] //= 2
+    (work_dir / 'run.json').write_text(json.dumps(noted))
+    plan = make_plan(work_dir)
+    assert plan.processes == 2
+    plan.lanes.pop('cat2')
+    plan.lanes.pop('ce')
+    plan.candidates.remove('cat2')
+    results = evaluate(plan, LocalEngine(cpus_per_run=1), io.StringIO())
+    assert results['processes'] == 2 and results['iterations'] == 10
+    assert read(work_dir / 'runs' / 'cat1-seed0', 'run.json')['work']['train_dataloader']['batch_size'] == 16
+
+
+def test_a_search_that_stops_before_its_evaluation(one_thread, tmp_path):
+    work_dir = searched(tmp_path / 'my work', evaluate=False, single_teachers=False, num_candidates=1)
+    assert len(read(work_dir, 'candidates.json')['candidates']) == 1
+    assert not (work_dir / 'evaluation').exists() and not (work_dir / 'results.json').exists()
+    log, = work_dir.glob('*/*.log')
+    assert f"search done; python tools/evaluate_candidates.py '{work_dir}' --engine local evaluates" in log.read_text()
+    assert [run.name for run in make_plan(work_dir).runs()] == ['cat1-seed0']
+
+
+def test_failed_runs_are_an_error_that_names_them(search, tmp_path, monkeypatch):
+    class Refusing(Here):
+        def start(self, jobs):
+            self.done = [job.name for job in jobs]
+
+    with pytest.raises(RunsFailed, match='3 of 3 runs failed.*\n  cat1-seed0: it ended without results: no output'):
+        evaluate(make_plan(few(search, tmp_path / 'work')), Refusing(), io.StringIO())
