@@ -1,6 +1,7 @@
 """Evaluates the candidates of a search as independent runs, on an engine."""
 import os
 import os.path as osp
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ from .jobs import Engine, Job
 from .plan import Plan, Run
 from .worker import LOG, assign, assigned, command
 
+ERROR = re.compile(r'(?:\[rank\d+\]: )?((?:\w+\.)*\w+(?:Error|Exception): .*)')  # the last line of a traceback
+
 
 class RunsFailed(RuntimeError):
     """Some runs came to no end; the message names each with its log."""
 
 
-def evaluate(plan: Plan, engine: Engine, out: TextIO = sys.stdout, submit_only: bool = False) -> dict | None:
+def evaluate(plan: Plan, engine: Engine, out: TextIO | None = None, submit_only: bool = False) -> dict | None:
     """Does the runs of a plan that are not finished, and collects the results of all.
 
     Whatever interrupts it: called again, it goes on where it stopped. No run is trained to its end twice.
@@ -27,7 +30,7 @@ def evaluate(plan: Plan, engine: Engine, out: TextIO = sys.stdout, submit_only: 
     Args:
         plan: of :func:`make_plan`.
         engine: where the runs are done.
-        out: where progress is shown.
+        out: where progress is shown; by default standard output.
         submit_only: returns once the engine has the runs, with None unless all are finished.
 
     Returns:
@@ -36,7 +39,7 @@ def evaluate(plan: Plan, engine: Engine, out: TextIO = sys.stdout, submit_only: 
     Raises:
         RunsFailed: if some failed; the results of the others are kept.
     """
-    runs = plan.runs()
+    out, runs = out or sys.stdout, plan.runs()
     open_runs = {run.name: run for run in runs if run.results() is None}
     if open_runs:
         _prepare(list(open_runs.values()))
@@ -77,14 +80,14 @@ def _watch(runs: Sequence[Run], open_runs: dict[str, Run], engine: Engine, displ
     """Waits for the end of all; returns why some failed, by name."""
     failed: dict[str, str] = {}
     ended: dict[str, tuple[float, str | None]] = {}
-    waiting = set(open_runs)
+    waiting = list(open_runs)
     while waiting:
         ended.update({name: (time.monotonic(), why) for name, why in engine.poll().items()})
-        for name in waiting & set(ended):
+        for name in [name for name in waiting if name in ended]:
             since, why = ended[name]
             finished = open_runs[name].results() is not None
             if finished or why or time.monotonic() - since >= engine.grace:
-                waiting.discard(name)
+                waiting.remove(name)
                 if not finished:
                     failed[name] = _reason(open_runs[name], why, engine.notes.get(name))
         display.show(failed, engine.notes, last=not waiting)
@@ -95,8 +98,9 @@ def _watch(runs: Sequence[Run], open_runs: dict[str, Run], engine: Engine, displ
 
 def _reason(run: Run, why: str | None, note: str | None) -> str:
     log = osp.join(run.folder, LOG)
-    lines = _read(log).splitlines() if osp.exists(log) else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), note or 'no output')
+    lines = [line.strip() for line in _read(log).splitlines() if line.strip()] if osp.exists(log) else []
+    errors = [found.group(1) for found in map(ERROR.match, lines) if found]
+    last = (errors or lines or [note or 'no output'])[-1]
     return f"{why or 'it ended without results'}: {last[:300]} (log {log})"
 
 

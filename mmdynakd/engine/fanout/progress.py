@@ -5,7 +5,6 @@ import os.path as osp
 import time
 from collections.abc import Mapping
 
-from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -16,7 +15,7 @@ INTERVAL = 2.0  # seconds between two notes
 
 
 class ProgressHook(Hook):
-    """Notes the iteration in ``progress.json`` of the work dir, every few seconds.
+    """Notes the iteration in ``progress.json`` of the work dir, every few seconds; one process of a run has it.
 
     It is no part of the config: what a run computes does not depend on it.
     """
@@ -33,7 +32,6 @@ class ProgressHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         self._note(runner)
 
-    @master_only
     def _note(self, runner: Runner, more: int = 0) -> None:
         self.noted = time.time()
         write_json(runner.work_dir, PROGRESS, dict(

@@ -11,6 +11,7 @@ import sys
 import time
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmdynakd.engine.launch import built, connected
@@ -72,7 +73,8 @@ def work(folder: str) -> None:
             return
         if finished_results(folder, config_sha256) is None:  # or ended between its results and this note
             runner = built(cfg)
-            runner.register_hook(ProgressHook())
+            if is_main_process():
+                runner.register_hook(ProgressHook())
             runner.train()
         finish(cfg)
 
