@@ -167,7 +167,6 @@ def _note(cfg: Config) -> dict:
 def _comparable(cfg: Config) -> dict:
     """What two runs of the same work share: batches count over all processes."""
     work, world = of_the_work(cfg), get_world_size()
-    work.pop('model_wrapper_cfg', None)  # of how it is distributed
     loaders = [work.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
     for loader in [*loaders, (work.get('train_cfg') or {}).get('upper_dataloader')]:
         if loader and isinstance(loader.get('batch_size'), int):

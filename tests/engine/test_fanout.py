@@ -3,18 +3,16 @@ import importlib.util
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import fake_slurm
-import fanout_parts  # noqa: F401
 import pytest
-import torch
+from fanout_runs import FEW, assert_lanes_equal, copy_search, few, lines, searched
 from mmengine.config import Config
-from runs import CHECKOUT, TEACHERS, quick, read, run, same, search_config, weights
+from runs import CHECKOUT, TEACHERS, quick, read, run, same, weights
 from test_fanout_engines import until
 
 from mmdynakd.engine.fanout import RunsFailed, evaluate, make_plan
@@ -22,11 +20,10 @@ from mmdynakd.engine.fanout import worker as worker_module
 from mmdynakd.engine.fanout.local import LocalEngine
 from mmdynakd.engine.fanout.slurm import SlurmEngine
 from mmdynakd.engine.fanout.worker import assign, work
-from mmdynakd.engine.launch import train
 from mmdynakd.engine.runs import _note
 from mmdynakd.report import config_hash
 
-FEW = ['cat1-seed0', 'cat2-seed0', 'ce-seed0']
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 class Here:
@@ -49,38 +46,9 @@ class Here:
         pass
 
 
-def searched(work_dir: Path, **options) -> Path:
-    """The work dir of a search and of what follows it."""
-    cfg = search_config(work_dir)
-    if 'evaluate' in options:
-        cfg.custom_hooks[0].pop('baselines')
-        cfg.log_level = 'INFO'
-    cfg.custom_imports = dict(imports=['fanout_parts'], allow_failed_imports=False)
-    cfg.custom_hooks[0].update(options)
-    cfg.custom_hooks.append(dict(type='Told'))
-    cfg.experiment_name = work_dir.parent.name
-    with quick():
-        train(cfg)
-    return work_dir
-
-
 @pytest.fixture(scope='module')
-def one_thread():
-    """As the runs in processes of their own have: more threads add in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('OMP_NUM_THREADS', '1')
-        patch.setenv('FANOUT_TEST', 'quick')
-        patch.setenv('PYTHONPATH', os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tests' / 'engine')]))
-        yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope='module')
-def search(one_thread, tmp_path_factory):
-    """Seven lanes, side by side."""
-    return searched(tmp_path_factory.mktemp('fanout') / 'work')
+def search(fanout_search):
+    return fanout_search
 
 
 @pytest.fixture(scope='module')
@@ -91,42 +59,6 @@ def fanned(search):
     engine, out = Here(), io.StringIO()
     results = evaluate(make_plan(work_dir), engine, out)
     return work_dir, engine, results, out.getvalue()
-
-
-def copy_search(source: Path, target: Path) -> None:
-    target.mkdir(parents=True)
-    for name in ('run.json', 'candidates.json'):
-        shutil.copy(source / name, target / name)
-
-
-def few(search: Path, target: Path) -> Path:
-    """The search with three lanes to evaluate: cat1, cat2, ce."""
-    copy_search(search, target)
-    noted = read(target, 'run.json')
-    hook = noted['config']['custom_hooks'][0]
-    hook.update(baselines=dict(ce=hook['baselines']['ce']), single_teachers=False)
-    (target / 'run.json').write_text(json.dumps(noted))
-    return target
-
-
-def assert_lanes_equal(search: Path, work_dir: Path, names) -> None:
-    """Numbers and weights of runs are those of the lanes side by side."""
-    beside = {row['name']: row for row in read(search, 'results.json')['lanes']}
-    lanes = weights(search / 'evaluation' / 'epoch_2.pth')
-    for name in names:
-        lane, folder = name.removesuffix('-seed0'), work_dir / 'runs' / name
-        row, = read(folder, 'results.json')['lanes']
-        assert (row['val'], row['test'], row['theta']) == tuple(beside[lane][key] for key in ('val', 'test', 'theta'))
-        prefix = f'lanes.{lane}.'
-        alone = weights(folder / 'epoch_2.pth')
-        assert same({k: v for k, v in alone.items() if k.startswith(prefix)},
-                    {k: v for k, v in lanes.items() if k.startswith(prefix)})
-        assert any('.student.' in key for key in alone)
-
-
-def lines(work_dir: Path, what: str) -> list[str]:
-    path = work_dir / what
-    return path.read_text().split() if path.exists() else []
 
 
 def test_runs_equal_lanes_side_by_side(search, fanned):
@@ -251,14 +183,15 @@ def command_line(*arguments: str) -> tuple:
     return module.main([str(argument) for argument in arguments])
 
 
-def test_a_run_that_fails_stops_no_other_and_goes_on_by_the_same_command(search, tmp_path, capfd, monkeypatch):
-    """Of three runs in processes of their own one is killed, one fails, one ends; then the command is given again."""
+def test_what_was_killed_or_failed_goes_on_by_the_same_command_under_another_engine_too(
+        search, tmp_path, capfd, monkeypatch):
+    """Of three local runs one is killed, one fails, one ends; Slurm, faked, does the rest, and all is collected."""
     work_dir = few(search, tmp_path / 'work')
     (work_dir / 'hold_cat1-seed0').touch()
     (work_dir / 'fail_ce-seed0').touch()
 
     def kill_the_first():
-        until(lambda: lines(work_dir, 'held_cat1-seed0'), 300)
+        until(lambda: lines(work_dir, 'held_cat1-seed0'), 600)
         os.kill(int(lines(work_dir, 'held_cat1-seed0')[0]), 9)
 
     killer = threading.Thread(target=kill_the_first)
@@ -274,31 +207,23 @@ def test_a_run_that_fails_stops_no_other_and_goes_on_by_the_same_command(search,
     assert_lanes_equal(search, work_dir, ['cat2-seed0'])
     for told in ('hold_cat1-seed0', 'fail_ce-seed0'):
         (work_dir / told).unlink()
-    assert command_line(work_dir, '--jobs', 2) == 0
-    assert [lines(work_dir, f'starts_{name}') for name in FEW] == [['0', '5'], ['0'], ['0', '5']]
-    assert [lines(work_dir, f'ends_{name}') for name in FEW] == [['10']] * 3
-    assert_lanes_equal(search, work_dir, FEW)
-    assert [row['name'] for row in read(work_dir, 'results.json')['lanes']] == ['cat1', 'cat2', 'ce']
 
-
-def test_under_slurm(search, fanned, tmp_path, monkeypatch, capfd):
-    """Two of three runs are there already; the third is a task of Slurm's, then the results are collected."""
     (tmp_path / 'state').mkdir()
     fake_slurm.install(tmp_path / 'bin')
     monkeypatch.setenv('PATH', f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv('FAKE_SLURM', str(tmp_path / 'state'))
     monkeypatch.setattr(SlurmEngine, 'interval', 0.2)
-    work_dir = few(search, tmp_path / 'work')
-    for name in FEW[:2]:
-        shutil.copytree(fanned[0] / 'runs' / name, work_dir / 'runs' / name)
     assert command_line(work_dir, '--engine', 'slurm', '--submit-only', '--', '--time=0:10') == 0
-    assert '1 runs stay with Slurm' in capfd.readouterr().out
+    assert '2 runs stay with Slurm' in capfd.readouterr().out
     assert command_line(work_dir, '--engine', 'slurm') == 0
     calls = [json.loads(line) for line in (tmp_path / 'state' / 'argv').read_text().splitlines()]
     assert ['--time=0:10' in call for call in calls if call[0] == 'sbatch'] == [True]
+    assert [lines(work_dir, f'starts_{name}') for name in FEW] == [['0', '5'], ['0'], ['0', '5']]
+    assert [lines(work_dir, f'ends_{name}') for name in FEW] == [['10']] * 3
     assert_lanes_equal(search, work_dir, FEW)
-    assert lines(work_dir, 'ends_ce-seed0') == ['10'] and read(work_dir, 'results.json')['selected'] == \
-        read(search, 'results.json')['selected']
+    beside, results = read(search, 'results.json'), read(work_dir, 'results.json')
+    assert results['lanes'] == [row for row in beside['lanes'] if row['name'] in ('cat1', 'cat2', 'ce')]
+    assert results['selected'] == beside['selected']
 
 
 @pytest.mark.dist
@@ -319,7 +244,7 @@ def test_a_run_has_as_many_processes_as_the_search(search, tmp_path):
     assert read(work_dir / 'runs' / 'cat1-seed0', 'run.json')['work']['train_dataloader']['batch_size'] == 16
 
 
-def test_a_search_that_stops_before_its_evaluation(one_thread, tmp_path):
+def test_a_search_that_stops_before_its_evaluation(tmp_path):
     work_dir = searched(tmp_path / 'my work', evaluate=False, single_teachers=False, num_candidates=1)
     assert len(read(work_dir, 'candidates.json')['candidates']) == 1
     assert not (work_dir / 'evaluation').exists() and not (work_dir / 'results.json').exists()
@@ -328,7 +253,7 @@ def test_a_search_that_stops_before_its_evaluation(one_thread, tmp_path):
     assert [run.name for run in make_plan(work_dir).runs()] == ['cat1-seed0']
 
 
-def test_failed_runs_are_an_error_that_names_them(search, tmp_path, monkeypatch):
+def test_failed_runs_are_an_error_that_names_them(search, tmp_path):
     class Refusing(Here):
         def start(self, jobs):
             self.done = [job.name for job in jobs]
