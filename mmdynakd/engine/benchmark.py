@@ -13,7 +13,7 @@ from mmdynakd.files import write_json
 from mmdynakd.report import write_comparison
 
 from .check import run_check
-from .hooks.evaluation import fixed_config, is_search_hook
+from .hooks.evaluation import fixed_config, search_hook
 from .launch import keep_teacher_order, train
 
 KEYS = {'seeds', 'assistants', 'ranks'}
@@ -69,10 +69,10 @@ def run_benchmark(cfg: Config, seeds: Sequence[int] | None = None) -> str:
 
 
 def _hook(cfg: Config) -> Mapping:
-    for hook in cfg.get('custom_hooks') or []:
-        if is_search_hook(hook):
-            return hook
-    raise ValueError('benchmark compares with DynaKD: custom_hooks needs a mmdynakd.CandidateEvaluationHook')
+    hook = search_hook(cfg)
+    if hook is None:
+        raise ValueError('benchmark compares with DynaKD: custom_hooks needs a mmdynakd.CandidateEvaluationHook')
+    return hook
 
 
 def _folder(cfg: Config, *parts: str) -> str:

@@ -1,5 +1,6 @@
 """A student alone: a checkpoint and a config that MMPretrain loads."""
 import copy
+import json
 import os
 import os.path as osp
 
@@ -7,7 +8,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmdynakd.files import write_json
+from mmdynakd.files import write_bytes, write_json
 from mmdynakd.models.classifier import classifier_config
 
 
@@ -41,14 +42,24 @@ def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> st
     meta = dict(dataset_meta=_plain(getattr(dataset, 'metainfo', {})))
     torch.save(dict(meta=meta, state_dict=weights), path + '.tmp')
     os.replace(path + '.tmp', path)
-    write_json(out_dir, 'student.yml', _model_index(path, dataset))
+    write_json(out_dir, 'student.yml', _model_index(path, type(dataset).__name__))
     return path
 
 
-def _model_index(path: str, dataset) -> dict:
+def copy_student(source: str, out_dir: str) -> None:
+    """Copies what :func:`export_student` wrote to one folder into another, whose name the index then has."""
+    for name in ('student.py', 'student.pth'):
+        with open(osp.join(source, name), 'rb') as file:
+            write_bytes(out_dir, name, file.read())
+    with open(osp.join(source, 'student.yml'), encoding='utf-8') as file:
+        dataset = json.load(file)['Models'][0]['Results'][0]['Dataset']
+    write_json(out_dir, 'student.yml', _model_index(osp.join(out_dir, 'student.pth'), dataset))
+
+
+def _model_index(path: str, dataset: str) -> dict:
     """MMPretrain's model index of one model (JSON is YAML)."""
     path = osp.abspath(path)
-    result = dict(Task='Image Classification', Dataset=type(dataset).__name__, Metrics={})
+    result = dict(Task='Image Classification', Dataset=dataset, Metrics={})
     name = osp.basename(osp.dirname(path))
     return dict(Models=[dict(Name=name, Config='student.py', Weights=path, Results=[result])])
 

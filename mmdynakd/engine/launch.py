@@ -5,6 +5,7 @@ import datetime
 import errno
 import os
 import os.path as osp
+import subprocess
 from collections.abc import Callable, Iterator
 
 import torch
@@ -87,7 +88,9 @@ def connected(cfg: Config) -> Iterator[None]:
     An error is noted where torchrun looks for it. The process group is then left as it is: to close it could mean to
     wait for processes that wait for this one.
     """
-    if cfg.get('launcher') == 'pytorch' and not torch.cuda.is_available():
+    if cfg.get('launcher') in ('pytorch', 'slurm') and not torch.cuda.is_available():
+        if cfg.launcher == 'slurm':
+            _as_torchrun()
         use_gloo(cfg)
     elif cfg.get('launcher', 'none') != 'none' and not is_distributed():
         init_dist(cfg.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
@@ -100,6 +103,17 @@ def connected(cfg: Config) -> Iterator[None]:
         raise
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _as_torchrun() -> None:
+    """Sets from what srun sets what torchrun would set; MMEngine's own way asks for a GPU."""
+    for ours, slurms in dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID').items():
+        os.environ[ours] = os.environ[slurms]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        nodes = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']], check=True,
+                               capture_output=True, text=True)
+        os.environ['MASTER_ADDR'] = nodes.stdout.split()[0]
 
 
 def use_gloo(cfg: Config) -> None:

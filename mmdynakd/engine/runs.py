@@ -30,6 +30,10 @@ class RunError(ValueError):
     """A work dir cannot take this run; the message names it and the remedy."""
 
 
+class RunInUse(RunError):
+    """Another process trains in the work dir."""
+
+
 def begin(cfg: Config, resume: str | None = None, fresh: bool = False) -> bool:
     """Sets a config to go on where its work dir has got to; the first process decides for all.
 
@@ -47,7 +51,8 @@ def begin(cfg: Config, resume: str | None = None, fresh: bool = False) -> bool:
         Whether there is something to train.
 
     Raises:
-        RunError: if the work dir holds another run, is in use or cannot be written, or ``resume`` is damaged.
+        RunError: if the work dir holds another run, is in use (:class:`RunInUse`) or cannot be written, or ``resume``
+            is damaged.
     """
     decision: list[Any] = [None]
     if is_main_process():
@@ -74,6 +79,20 @@ def finish(cfg: Config) -> None:
     write_json(cfg.work_dir, RUN, dict(read_run(cfg.work_dir) or _note(cfg), finished=True))
 
 
+def set_aside(folder: str) -> None:
+    """Moves the run in ``folder``, if there is one, to ``<folder>.1`` (or .2, …).
+
+    Raises:
+        RunInUse: if a process trains in it.
+    """
+    os.makedirs(folder, exist_ok=True)
+    _lock(folder)
+    try:
+        _move_aside(folder)
+    finally:
+        _unlock(folder)
+
+
 def holds(cfg: Config) -> bool:
     """Whether the work dir holds a run of this very work, finished or not."""
     try:
@@ -84,7 +103,9 @@ def holds(cfg: Config) -> bool:
 
 
 def read_run(work_dir: str) -> dict | None:
-    """The ``run.json`` of a work dir: ``config`` (mapping), ``work``, ``versions``, ``finished``; None without one.
+    """The ``run.json`` of a work dir, None without one.
+
+    It has ``config`` (all of it, as a mapping in its order), ``filename``, ``work``, ``versions`` and ``finished``.
 
     Raises:
         RunError: if it cannot be read.
@@ -140,13 +161,12 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
 
 def _note(cfg: Config) -> dict:
     config = json.loads(json.dumps(cfg.to_dict(), default=repr))
-    return dict(finished=False, work=_comparable(cfg), versions=versions(), config=config)
+    return dict(finished=False, filename=cfg.filename, work=_comparable(cfg), versions=versions(), config=config)
 
 
 def _comparable(cfg: Config) -> dict:
     """What two runs of the same work share: batches count over all processes."""
     work, world = of_the_work(cfg), get_world_size()
-    work.pop('model_wrapper_cfg', None)  # of how it is distributed
     work.pop('upper_dataloader', None)  # of our base configs, for train_cfg
     for loader in (work.get('train_dataloader'), (work.get('train_cfg') or {}).get('upper_dataloader')):
         if loader and isinstance(loader.get('batch_size'), int):
@@ -213,7 +233,7 @@ def _lock(folder: str) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise RunError(f'another process is training in {folder}: wait for it, or give another --work-dir') from error
+        raise RunInUse(f'another process is training in {folder}: wait for it, or give another --work-dir') from error
     except OSError as error:  # a file system without locks
         print_log(f'{folder} cannot be locked ({error}): start no second run in it', 'current', logging.WARNING)
     _LOCKS[key] = file

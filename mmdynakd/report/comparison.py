@@ -2,9 +2,11 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
+from scipy.special import stdtrit
 
 from mmdynakd.files import write_json, write_text
+
+from .seeds import spread_text
 
 CONFIDENCE = 0.95
 OURS = 'DynaKD (Cat*)'
@@ -19,7 +21,7 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     mean = statistics.fmean(differences)
     if len(differences) < 2:
         return mean, None
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * statistics.stdev(differences) \
+    half = stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2) * statistics.stdev(differences) \
         / len(differences)**0.5
     return mean, (mean - half, mean + half)
 
@@ -57,7 +59,7 @@ def comparison_table(runs: Sequence[Mapping], metric: str = 'accuracy/top1') -> 
     for row in compare(runs, metric):
         same = row['method'] == OURS
         interval = '–' if same or row['interval'] is None else '{:+.2f} … {:+.2f}'.format(*row['interval'])
-        lines.append(f"| {row['method']} | {_spread(row['val'])} | {_spread(row['test'])} | "
+        lines.append(f"| {row['method']} | {spread_text(row['val'])} | {spread_text(row['test'])} | "
                      f"{'–' if same else format(row['difference'], '+.2f')} | {interval} |")
     first = runs[0]
     seeds = ', '.join(str(run['seed']) for run in runs)
@@ -74,8 +76,3 @@ def write_comparison(folder: str, runs: Sequence[Mapping], metric: str = 'accura
     """Writes ``comparison.json`` and ``comparison.md``; returns the path of the table."""
     write_json(folder, 'comparison.json', compare(runs, metric))
     return write_text(folder, 'comparison.md', comparison_table(runs, metric))
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = statistics.fmean(values)
-    return f'{mean:.2f}' if len(values) < 2 else f'{mean:.2f} ± {statistics.stdev(values):.2f}'

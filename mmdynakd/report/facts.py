@@ -14,7 +14,7 @@ from mmdynakd.version import __version__
 
 PACKAGES = ('torch', 'torchvision', 'numpy', 'mmrazor', 'mmengine', 'mmcv-lite', 'mmcv', 'mmpretrain',
             'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain')
-OF_A_RUN = {'work_dir', 'experiment_name', 'resume', 'load_from', 'launcher', 'log_level'}
+OF_A_RUN = {'work_dir', 'experiment_name', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg', 'log_level'}
 
 
 def run_facts(runner: Runner, model: nn.Module) -> dict:

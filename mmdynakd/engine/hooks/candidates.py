@@ -1,4 +1,5 @@
 """Observes θ during the search, collects M candidates, starts their evaluation."""
+import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,13 +16,14 @@ from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
 
-from .evaluation import candidate_lane, evaluation_config
+from .evaluation import all_baselines, candidate_lane, evaluation_config
 from .results import check_loops, check_metric
 from .runtime_info import flush
 from .theta_watch import ThetaWatch
 
 STATE = 'dynakd_search'
 SAME = 0.01  # total variation under which two candidates are one
+EVALUATE = 'python tools/evaluate_candidates.py'
 MAX_POINTS = 1000  # of the θ curve, whatever the length of the search
 
 
@@ -41,6 +43,8 @@ class CandidateEvaluationHook(Hook):
         evaluation: overrides of the config for the evaluation, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
         metric: validation metric, higher is better, that chooses among the candidates.
         interval: iterations between two points of the θ curve.
+        evaluate: False stops after ``candidates.json``: ``tools/evaluate_candidates.py`` evaluates them, as
+            independent runs, on this machine or on a cluster.
 
     Raises:
         ValueError: for M < 1, ``begin`` outside [0, 1), or lane names that repeat.
@@ -55,7 +59,8 @@ class CandidateEvaluationHook(Hook):
                  single_teachers: bool = False,
                  evaluation: Mapping | None = None,
                  metric: str = 'accuracy/top1',
-                 interval: int = 10) -> None:
+                 interval: int = 10,
+                 evaluate: bool = True) -> None:
         if isinstance(num_candidates, bool) or not isinstance(num_candidates, int) or num_candidates < 1:
             raise ValueError(f'num_candidates must be an integer >= 1, got {num_candidates!r}')
         if not 0 <= begin < 1 or interval < 1:
@@ -63,7 +68,7 @@ class CandidateEvaluationHook(Hook):
         self.num_candidates, self.begin, self.interval = num_candidates, begin, interval
         self.fixed_candidates = dict(fixed_candidates or {})
         self.baselines, self.single_teachers = dict(baselines or {}), single_teachers
-        self.evaluation, self.metric = dict(evaluation or {}), metric
+        self.evaluation, self.metric, self.evaluate = dict(evaluation or {}), metric, evaluate
         self._searching = False
         self.history: list[dict] = []
         self.snapshots: list[dict] = []
@@ -87,8 +92,7 @@ class CandidateEvaluationHook(Hook):
                 as_simplex(probs, len(teachers))
             except ValueError as error:
                 raise ValueError(f'fixed_candidates.{name}: {error}') from error
-        if self.single_teachers:
-            self.baselines.update({f'only_{t}': dict(distribution=dict(probs=t)) for t in teachers})
+        self.baselines = all_baselines(self.baselines, self.single_teachers, teachers)
         labels = [_label(algorithm.searched, lane, k + 1) for lane in algorithm.searched
                   for k in range(self.num_candidates)]
         names = [*labels, *self.fixed_candidates, *self.baselines]
@@ -136,6 +140,10 @@ class CandidateEvaluationHook(Hook):
             write_json(runner.work_dir, 'candidates.json',
                        dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged))
             write_theta(runner.work_dir, self.history, self.snapshots)
+        if not self.evaluate:
+            print_log(f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --engine local evaluates its '
+                      f'{len(candidates)} candidates', 'current')
+            return
         cfg = evaluation_config(runner, candidates, self.baselines, self.evaluation, self.metric)
         print_log(f'search done; evaluating {list(cfg.model.lanes)} side by side in {cfg.work_dir}', 'current')
         if begin(cfg, fresh=not (runner._resume and holds(cfg))):

@@ -20,13 +20,25 @@ def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping
         overrides: merged over the config, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
         metric: chooses among the candidates on the validation split.
     """
-    searched = runner.cfg.model.get('lanes') or {}
-    lanes = {c['name']: candidate_lane(searched.get(c['lane']) or {}, c['theta']) for c in candidates}
-    results = dict(candidates=list(lanes), metric=metric, out_dir=runner.work_dir)
-    cfg = fixed_config(runner.cfg, {**lanes, **baselines}, overrides, results)
+    results = dict(candidates=[c['name'] for c in candidates], metric=metric, out_dir=runner.work_dir)
+    cfg = fixed_config(runner.cfg, evaluation_lanes(runner.cfg, candidates, baselines), overrides, results)
     cfg.work_dir = osp.join(runner.work_dir, FOLDER)
     cfg.experiment_name = f'{runner.experiment_name}_{FOLDER}'
     return cfg
+
+
+def evaluation_lanes(cfg: Config, candidates: Sequence[Mapping], baselines: Mapping[str, Mapping]) -> dict[str, dict]:
+    """The lanes that an evaluation of a search trains: one a candidate, then the baselines."""
+    searched = cfg.model.get('lanes') or {}
+    lanes = {c['name']: candidate_lane(searched.get(c['lane']) or {}, c['theta']) for c in candidates}
+    return {**lanes, **baselines}
+
+
+def all_baselines(baselines: Mapping[str, Mapping] | None, single_teachers: bool,
+                  teachers: Sequence[str]) -> dict[str, Mapping]:
+    """The baselines that a search asks for, those of single teachers after the others."""
+    singles = {f'only_{teacher}': dict(distribution=dict(probs=teacher)) for teacher in teachers}
+    return {**(baselines or {}), **(singles if single_teachers else {})}
 
 
 def fixed_config(cfg: Config, lanes: Mapping[str, Mapping], overrides: Mapping, results: Mapping) -> Config:
@@ -50,6 +62,11 @@ def fixed_config(cfg: Config, lanes: Mapping[str, Mapping], overrides: Mapping, 
 def is_search_hook(hook: Mapping) -> bool:
     """Whether a hook's config is that of a :class:`CandidateEvaluationHook`."""
     return 'CandidateEvaluationHook' in str(hook.get('type'))
+
+
+def search_hook(cfg: Config) -> Mapping | None:
+    """The config of the :class:`CandidateEvaluationHook` of a search, if it has one."""
+    return next((hook for hook in cfg.get('custom_hooks') or [] if is_search_hook(hook)), None)
 
 
 def candidate_lane(searched: Mapping, theta: Mapping | Sequence) -> dict:

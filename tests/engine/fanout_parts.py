@@ -1,0 +1,45 @@
+"""What the runs of test_fanout*.py import by ``custom_imports``: they note, wait and fail as files tell them to."""
+import os
+import time
+from pathlib import Path
+
+from mmengine.config import config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+if os.environ.get('FANOUT_TEST') == 'quick':  # MMEngine lays out each config it writes, which takes longer than a run
+    config.FormatCode = lambda text, **_: (text, True)
+
+AT = 7  # of 10 iterations, 5 an epoch
+
+
+@HOOKS.register_module()
+class Told(Hook):
+    """In ``runs/NAME`` of a folder, told by files of that folder: before iteration 7 a run with ``hold_NAME`` notes its
+    pid in ``held_NAME`` and waits until that is gone; one with ``fail_NAME`` fails. ``starts_NAME`` and ``ends_NAME``
+    get a line a start, with the iteration, and a line an end."""
+
+    def before_train(self, runner) -> None:
+        self.folder = Path(runner.work_dir).parent
+        self.told, self.name = self.folder.name == 'runs', Path(runner.work_dir).name
+        self._note('starts', runner.iter)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if self.told and runner.iter == AT:
+            if self._file('fail').exists():
+                raise RuntimeError('told to fail')
+            if self._file('hold').exists():
+                self._note('held', os.getpid())
+            while self._file('hold').exists():
+                time.sleep(0.05)
+
+    def after_run(self, runner) -> None:
+        self._note('ends', runner.iter)
+
+    def _file(self, what: str) -> Path:
+        return self.folder.parent / f'{what}_{self.name}'
+
+    def _note(self, what: str, value: int) -> None:
+        if self.told:
+            with open(self._file(what), 'a') as file:
+                file.write(f'{value}\n')
