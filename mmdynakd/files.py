@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and whether one is still whole."""
+"""Files that are written whole or not at all, whether one is still whole, and reading that names what is wrong."""
 import contextlib
 import json
 import os
@@ -6,6 +6,8 @@ import os.path as osp
 import re
 import zipfile
 from typing import Any
+
+from mmdynakd.errors import UserError
 
 TEMPORARY = re.compile(r'.+\.\d+\.tmp$')
 
@@ -63,3 +65,36 @@ def damage_of_archive(path: str) -> str | None:
     except Exception as error:  # damaged headers raise anything
         return f'{type(error).__name__}: {error}'
     return None if broken is None else f'the checksum of its record {broken} is wrong'
+
+
+def read_json(path: str) -> Any:
+    """What a JSON file holds; NaN, infinity and a key twice in one object are refused.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or is no such JSON; the message names it.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            return json.load(file, parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
+    except FileNotFoundError as error:
+        raise UserError(f'{path} is missing') from error
+    except OSError as error:
+        raise UserError(f'{path} cannot be read ({error.strerror or error})') from error
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} is no UTF-8 text (byte {error.start}): it is damaged, or another kind of file') \
+            from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is no JSON ({error or "nested too deep"}): it is cut short, or was edited wrongly') \
+            from error
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f'it holds {name}, which is no number')
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f'the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice')
+    return found
