@@ -9,8 +9,8 @@ from mmengine.config import Config
 from runs import CHECKOUT
 
 import mmdynakd
+from mmdynakd.downloads import HASH_ENDING
 from mmdynakd.engine.predictions import multiply_adds, parameters
-from mmdynakd.models.teachers.files import HASH_ENDING
 from mmdynakd.models.teachers.layouts import match, recognise
 
 FOLDER = CHECKOUT / 'configs' / '_base_' / 'teachers'

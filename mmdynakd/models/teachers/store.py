@@ -91,7 +91,7 @@ class RecordStore:
 
     def _fits(self, shelf: MemoryShelf | FileShelf, leaves: list[torch.Tensor]) -> bool:
         if isinstance(shelf, MemoryShelf) and shelf.structure is None and not self.full:
-            self.wanted += sum(leaf[:1].nbytes for leaf in leaves) * shelf.size
+            self.wanted += sum(leaf[:1].numel() * leaf.element_size() for leaf in leaves) * shelf.size
             self.full = self.limit is not None and self.wanted > self.limit
         return not self.full
 
