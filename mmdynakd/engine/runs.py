@@ -188,7 +188,7 @@ def _move_aside(folder: str) -> None:
     while osp.exists(f'{osp.normpath(folder)}.{number}'):
         number += 1
     aside = f'{osp.normpath(folder)}.{number}'
-    _unlock(folder)
+    unlock(folder)
     os.rename(folder, aside)
     print(f'what was in {folder} is in {aside} now', flush=True)
     os.makedirs(folder)
@@ -217,7 +217,8 @@ def _lock(folder: str) -> None:
     _LOCKS[key] = file
 
 
-def _unlock(folder: str) -> None:
+def unlock(folder: str) -> None:
+    """Lets another process have the work dir; without effect where this one does not hold it."""
     file = _LOCKS.pop(osp.realpath(folder), None)
     if file is not None:
         file.close()

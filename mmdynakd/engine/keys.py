@@ -1,0 +1,63 @@
+"""Keys of a config that nobody would read: found before anything is built."""
+import inspect
+from collections.abc import Mapping
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmdynakd.errors import UserError
+from mmdynakd.names import nearest, suggestion
+
+# Read from the config beside the Runner's own arguments: by MMEngine, by its tools' conventions, by ours.
+READ = {'activation_checkpointing', 'benchmark', 'compile', 'custom_imports', 'efficient_conv_bn_eval',
+        'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn'}
+ENV = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'}
+SHORT = 8  # letters; shorter names are too near to each other
+NEAR = 0.9
+
+
+def runner_keys() -> set[str]:
+    """The names at the top of a config that are read."""
+    return set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | READ
+
+
+def check_names(cfg: Config) -> None:
+    """Names at the top of a config are free, but one that is nearly a key of the Runner is a slip.
+
+    Raises:
+        UserError: it would never be read; the message tells the key that it is near to.
+    """
+    known = runner_keys()
+    for name in cfg:
+        near = nearest(name, [key for key in known if len(key) >= SHORT], NEAR)
+        if name not in known and near and not str(name).startswith('_'):
+            raise UserError(f'{cfg.filename}: {name} is read by nobody (did you mean {near!r}?); if it is a name of '
+                            f'your own, call it _{name}')
+    check_env(cfg.get('env_cfg'), f'{cfg.filename}: env_cfg')
+
+
+def check_options(options: Mapping, cfg: Config, source: str) -> None:
+    """Overrides may set what the config has and what the Runner reads.
+
+    Args:
+        options: keys with dots, or nested.
+        cfg: the config before they are merged into it.
+        source: of the options, for the message.
+
+    Raises:
+        UserError: another key at the top; the nearest is told.
+    """
+    known = runner_keys() | set(cfg)
+    for option in options:
+        name = str(option).partition('.')[0]
+        if name not in known:
+            raise UserError(f'{source}: {option} would be read by nobody: the config has no '
+                            f'{name!r}{suggestion(name, known)}')
+
+
+def check_env(env: object, place: str) -> None:
+    """MMEngine takes no notice of a key of ``env_cfg`` that it does not know."""
+    unknown = [key for key in env if key not in ENV] if isinstance(env, Mapping) else []
+    if unknown:
+        raise UserError(f'{place} has an unknown key {unknown[0]!r}{suggestion(unknown[0], ENV)}; known are '
+                        f'{sorted(ENV)}')
