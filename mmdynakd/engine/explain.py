@@ -23,7 +23,7 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, SyntaxError):
         return _syntax(error)
-    frames = list(_frames(error))
+    frames = list(frames_of(error))
     cfg = next((f.f_locals['cfg'] for f, _ in frames if isinstance(f.f_locals.get('cfg'), Config)), None)
     if isinstance(error, TypeError) and UNEXPECTED.match(str(error)):
         return _unexpected(error, frames, cfg)
@@ -53,7 +53,7 @@ def _syntax(error: SyntaxError) -> str:
     return f'{error.filename}, line {error.lineno}: {text}' if error.lineno else f'{text} (line {cause.lineno})'
 
 
-def _frames(error: BaseException) -> Iterator[tuple[types.FrameType, int]]:
+def frames_of(error: BaseException) -> Iterator[tuple[types.FrameType, int]]:
     """Frames and line numbers, the outermost first."""
     trace = error.__traceback__
     while trace is not None:

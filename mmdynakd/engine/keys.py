@@ -11,6 +11,8 @@ from mmdynakd.names import nearest, suggestion
 # Read from the config beside the Runner's own arguments: by MMEngine, by its tools' conventions, by ours.
 READ = {'activation_checkpointing', 'benchmark', 'compile', 'custom_imports', 'efficient_conv_bn_eval',
         'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn'}
+SECTIONS = ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
+            'optim_wrapper', 'default_hooks', 'env_cfg', 'randomness')
 ENV = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'}
 SHORT = 8  # letters; shorter names are too near to each other
 NEAR = 0.9
@@ -21,13 +23,23 @@ def runner_keys() -> set[str]:
     return set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | READ
 
 
-def check_names(cfg: Config) -> None:
-    """Names at the top of a config are free, but one that is nearly a key of the Runner is a slip.
+def check_config(cfg: Config) -> None:
+    """What can be told of a config before anything is built.
+
+    Names at its top are free, but one that is nearly a key of the Runner is a slip.
 
     Raises:
-        UserError: it would never be read; the message tells the key that it is near to.
+        UserError: such a name, which would never be read; a section of another type; no model.
     """
     known = runner_keys()
+    for name in SECTIONS:
+        if not isinstance(cfg.get(name), (Mapping, type(None))):
+            raise UserError(f'{cfg.filename}: {name} must be a dict, got {_shown(cfg[name])}')
+    hooks = cfg.get('custom_hooks')
+    if hooks is not None and not (isinstance(hooks, (list, tuple)) and all(isinstance(h, Mapping) for h in hooks)):
+        raise UserError(f"{cfg.filename}: custom_hooks must be a list of dict(type='…'), got {_shown(hooks)}")
+    if not cfg.get('model'):
+        raise UserError(f'{cfg.filename}: there is no model')
     for name in cfg:
         near = nearest(name, [key for key in known if len(key) >= SHORT], NEAR)
         if name not in known and near and not str(name).startswith('_'):
@@ -61,3 +73,8 @@ def check_env(env: object, place: str) -> None:
     if unknown:
         raise UserError(f'{place} has an unknown key {unknown[0]!r}{suggestion(unknown[0], ENV)}; known are '
                         f'{sorted(ENV)}')
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f'{text[:77]}…'

@@ -16,7 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .checkpoints import newest_checkpoint
-from .keys import check_names, check_options
+from .keys import check_config, check_options
 from .runs import NEWEST, RunError, begin, finish
 from .tool import BEGUN, rank
 from .workdir import left_alone_unless
@@ -45,7 +45,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options:
         check_options(args.cfg_options, cfg, '--cfg-options')
         cfg.merge_from_dict(args.cfg_options)
-    check_names(cfg)
+    check_config(cfg)
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
     keep_teacher_order(cfg)
@@ -106,7 +106,7 @@ def watched(cfg: Config) -> Iterator[Steps]:
     as such, for :func:`.tool.run_tool`."""
     steps = Steps()
     try:
-        with left_alone_unless(lambda: steps.begun or rank() > 0, cfg.work_dir):
+        with left_alone_unless(lambda: steps.begun or rank() > 0, cfg):
             yield steps
     except Exception as error:
         setattr(error, BEGUN, steps.begun)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
 from mmengine.logging import print_log
 
+from mmdynakd.errors import UserError
 from mmdynakd.files import damage_of_archive, remove_temporaries, write_json
 from mmdynakd.report import of_the_work, versions
 
@@ -26,7 +27,7 @@ SHOWN = 8  # differing settings in a message
 _LOCKS: dict[str, IO] = {}
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A work dir cannot take this run; the message names it and the remedy."""
 
 
@@ -139,7 +140,7 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
 
 
 def _note(cfg: Config) -> dict:
-    config = json.loads(json.dumps(cfg.to_dict(), default=repr))
+    config = json.loads(json.dumps(cfg.to_dict(), default=repr), parse_constant=str)
     return dict(finished=False, work=_comparable(cfg), versions=versions(), config=config)
 
 
@@ -215,6 +216,11 @@ def _lock(folder: str) -> None:
     except OSError as error:  # a file system without locks
         print_log(f'{folder} cannot be locked ({error}): start no second run in it', 'current', logging.WARNING)
     _LOCKS[key] = file
+
+
+def is_locked(folder: str) -> bool:
+    """Whether this process holds the work dir."""
+    return osp.realpath(folder) in _LOCKS
 
 
 def unlock(folder: str) -> None:
