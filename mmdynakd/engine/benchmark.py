@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from mmdynakd.errors import UserError
 from mmdynakd.files import read_json, write_json
+from mmdynakd.names import unknown_names
 from mmdynakd.report import read_results, write_comparison
 
 from .check import run_check
@@ -47,8 +48,10 @@ def run_benchmark(cfg: Config, seeds: Sequence[int] | None = None) -> str:
             that holds runs of another config.
     """
     spec = dict(cfg.get('benchmark') or {})
-    if set(spec) - KEYS or not spec.get('seeds'):
-        raise ValueError(f'benchmark must be a dict with seeds=[…] and no key but {sorted(KEYS)}, got {spec!r}')
+    wrong = unknown_names(spec, sorted(KEYS))
+    if wrong or not spec.get('seeds'):
+        raise ValueError(f'benchmark must be a dict with seeds=[…] and no key but {sorted(KEYS)}, got {spec!r}'
+                         f"{f'; unknown: {wrong}' if wrong else ''}")
     unknown = sorted(set(seeds or []) - set(spec['seeds']))
     if unknown:
         raise ValueError(f"the seeds {unknown} are not in the config, whose table has {list(spec['seeds'])}: add them "

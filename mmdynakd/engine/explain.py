@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import OPTIMIZERS, Registry
 
 from mmdynakd.errors import UserError
 from mmdynakd.names import nearest, suggestion
+
+from .keys import runner_keys
 
 UNEXPECTED = re.compile(r"(?:.*?(\w+)\.__init__|(?:\w+\.)*(\w+))\(\) got an unexpected keyword argument '(\w+)'")
 MISSING = re.compile(r'.*missing \d+ required (?:positional|keyword-only) arguments?: (.*)')
@@ -17,20 +19,30 @@ ABSENT = re.compile(r'(\S+) is not in the .*registry')
 SHOWN = 3  # places of a key
 
 
-def explain(error: BaseException) -> str:
-    """What went wrong, without Python's words where they can be spared."""
+def explain(error: BaseException, cfg: Config | None = None) -> str:
+    """What went wrong, without Python's words where they can be spared.
+
+    Args:
+        error: as it was caught.
+        cfg: the config in which to look for the place; by default the first that was at hand where the error passed.
+    """
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, SyntaxError):
         return _syntax(error)
     frames = list(frames_of(error))
-    cfg = next((f.f_locals['cfg'] for f, _ in frames if isinstance(f.f_locals.get('cfg'), Config)), None)
+    if cfg is None:
+        cfg = next((f.f_locals['cfg'] for f, _ in frames if isinstance(f.f_locals.get('cfg'), Config)), None)
     if isinstance(error, TypeError) and UNEXPECTED.match(str(error)):
         return _unexpected(error, frames, cfg)
     if isinstance(error, TypeError) and MISSING.match(str(error)):
         return _missing(error, frames, cfg)
     if isinstance(error, KeyError) and error.args and ABSENT.match(str(error.args[0])):
-        return _absent(error, frames, cfg)
+        registries = [f.f_locals['registry'] for f, _ in frames if isinstance(f.f_locals.get('registry'), Registry)]
+        return _absent(ABSENT.match(str(error.args[0])).group(1), registries[-1] if registries else None, cfg)
+    for frame, _ in frames:  # MMEngine looks an optimizer up by itself, and does not look whether it is there
+        if 'optimizer_cls' in frame.f_locals and frame.f_locals['optimizer_cls'] is None:
+            return _absent(frame.f_locals['optimizer_cfg']['type'], OPTIMIZERS, cfg)
     return _in_config(frames) + _plain(error)
 
 
@@ -97,16 +109,14 @@ def _missing(error: TypeError, frames: list, cfg: Config | None) -> str:
            f'{", ".join(accepted(component))}'
 
 
-def _absent(error: KeyError, frames: list, cfg: Config | None) -> str:
-    name = ABSENT.match(str(error.args[0])).group(1)
-    registries = [f.f_locals['registry'] for f, _ in frames if isinstance(f.f_locals.get('registry'), Registry)]
-    known = names_in(registries[-1]) if registries else {}
+def _absent(name: str, registry: Registry | None, cfg: Config | None) -> str:
+    known = names_in(registry) if registry else []
     scope, _, plain = name.rpartition('.')
-    near = nearest(plain, {known_name.rpartition('.')[2] for known_name in known if known_name.startswith(scope)}) \
-        or nearest(plain, {known_name.rpartition('.')[2] for known_name in known})
-    full = next((n for n in known if n.rpartition('.')[2] == near), near)
+    near = nearest(plain, {full.rpartition('.')[2] for full in known if full.rpartition('.')[0] == scope}) \
+        or nearest(plain, {full.rpartition('.')[2] for full in known})
+    full = next((full for full in known if full.rpartition('.')[2] == near), near)
     meant = f' (did you mean {full!r}?)' if near else ''
-    kind = f' among the {registries[-1].name}s' if registries else ''
+    kind = f' among the {registry.name}s' if registry else ''
     return f'{_place(cfg, "type", name)}there is no {name!r}{kind}{meant}; a component of your own must be imported: ' \
            "custom_imports=dict(imports=['your.module'])"
 
@@ -155,7 +165,8 @@ def _place(cfg: Config | None, key: str, kind: Any) -> str:
     """``model.backbone: ``, where in the config ``key`` stands in a component of type ``kind`` (of any, if None)."""
     if cfg is None:
         return ''
-    found = [path for path, node in _nodes(cfg.to_dict()) if key in node and (kind is None or node.get('type') == kind)]
+    read = {name: value for name, value in cfg.to_dict().items() if name in runner_keys()}
+    found = [path for path, node in _nodes(read) if key in node and (kind is None or node.get('type') == kind)]
     more = f' and {len(found) - SHOWN} more' if len(found) > SHOWN else ''
     return f'{", ".join(found[:SHOWN])}{more}: ' if found and all(found) else ''
 

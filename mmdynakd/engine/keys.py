@@ -13,6 +13,9 @@ READ = {'activation_checkpointing', 'benchmark', 'compile', 'custom_imports', 'e
         'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn'}
 SECTIONS = ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
             'optim_wrapper', 'default_hooks', 'env_cfg', 'randomness')
+LOADER = ('batch_size', )
+COUNTS = {'train_cfg': ('max_epochs', 'max_iters', 'val_interval'), 'train_dataloader': LOADER,
+          'val_dataloader': LOADER, 'test_dataloader': LOADER}
 ENV = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'}
 SHORT = 8  # letters; shorter names are too near to each other
 NEAR = 0.9
@@ -29,7 +32,7 @@ def check_config(cfg: Config) -> None:
     Names at its top are free, but one that is nearly a key of the Runner is a slip.
 
     Raises:
-        UserError: such a name, which would never be read; a section of another type; no model.
+        UserError: such a name, which would never be read; a section of another type; a count below 1; no model.
     """
     known = runner_keys()
     for name in SECTIONS:
@@ -40,6 +43,11 @@ def check_config(cfg: Config) -> None:
         raise UserError(f"{cfg.filename}: custom_hooks must be a list of dict(type='…'), got {_shown(hooks)}")
     if not cfg.get('model'):
         raise UserError(f'{cfg.filename}: there is no model')
+    for section, keys in COUNTS.items():
+        for key in keys:
+            value = (cfg.get(section) or {}).get(key, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f'{cfg.filename}: {section}.{key} must be an integer >= 1, got {value!r}')
     for name in cfg:
         near = nearest(name, [key for key in known if len(key) >= SHORT], NEAR)
         if name not in known and near and not str(name).startswith('_'):

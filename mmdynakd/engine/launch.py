@@ -5,7 +5,7 @@ import datetime
 import errno
 import os
 import os.path as osp
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,8 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from mmdynakd.errors import UserError
 
 from .checkpoints import newest_checkpoint
 from .keys import check_config, check_options
@@ -41,7 +43,7 @@ def load_config(args: argparse.Namespace) -> Config:
         UserError: a key that nobody would read; see also ``Config.fromfile``.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         check_options(args.cfg_options, cfg, '--cfg-options')
         cfg.merge_from_dict(args.cfg_options)
@@ -53,9 +55,26 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def read_config(path: str) -> Config:
+    """The config in a file.
+
+    Raises:
+        UserError: there is no such file, or it is no UTF-8 text. What its lines raise, they raise.
+    """
+    if not osp.isfile(path):
+        raise UserError(f"there is no config file {path}{' (it is a folder)' if osp.isdir(path) else ''}")
+    try:
+        return Config.fromfile(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} (or a base of it) is no UTF-8 text: {error}') from error
+    except SyntaxError as error:
+        line = f', line {error.lineno}' if error.lineno else ''
+        raise UserError(f'{path} (or a base of it) is no Python{line}: {error.msg}') from error
+
+
 def keep_teacher_order(cfg: Config) -> None:
     """Writes the order of the teachers into the config: MMEngine sorts keys when it dumps one to the work dir."""
-    if 'teachers' in cfg.get('model', {}):
+    if isinstance(cfg.get('model', {}).get('teachers'), Mapping):
         cfg.model.setdefault('teacher_order', list(cfg.model.teachers))
 
 

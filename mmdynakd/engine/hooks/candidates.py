@@ -11,12 +11,14 @@ from torch import nn
 
 from mmdynakd.engine.runs import begin, finish, holds
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.errors import UserError
 from mmdynakd.files import write_json
 from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
 
 from .evaluation import candidate_lane, evaluation_config
+from .rehearsal import SOURCE, check_overrides, rehearse
 from .results import check_loops, check_metric
 from .runtime_info import flush
 
@@ -38,7 +40,8 @@ class CandidateEvaluationHook(Hook):
         fixed_candidates: ``{name: probs}``, points of the simplex that compete with the snapshots.
         baselines: ``{lane: overrides}``, lanes trained beside the candidates but never chosen.
         single_teachers: adds a baseline lane ``only_<teacher>`` (one-hot θ) for each teacher.
-        evaluation: overrides of the config for the evaluation, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
+        evaluation: overrides of the config for the evaluation, e.g. ``dict(train_cfg=dict(max_epochs=240))``; what they
+            change is tried before the search.
         metric: validation metric, higher is better, that chooses among the candidates.
         interval: iterations between two points of the θ curve.
 
@@ -96,9 +99,20 @@ class CandidateEvaluationHook(Hook):
             raise ValueError(f'snapshots, fixed_candidates and baselines share the names {repeated}')
         fixed = {name: candidate_lane(self._settings(runner), probs) for name, probs in self.fixed_candidates.items()}
         algorithm.check_lanes({**fixed, **self.baselines})
+        self._rehearse(runner)
         self._searching = True
         if not self.history:
             self._observe(runner, 0)
+
+    def _rehearse(self, runner: Runner) -> None:
+        check_overrides(runner, self.evaluation)
+        lane, teachers = next(iter(algorithm_of(runner).searched)), _teachers(algorithm_of(runner))
+        candidate = dict(name='cat1', lane=lane, theta=dict.fromkeys(teachers, 1 / len(teachers)))
+        try:
+            cfg = evaluation_config(runner, [candidate], self.baselines, self.evaluation, self.metric)
+        except (TypeError, KeyError, ValueError) as error:  # Config's, of what cannot be merged
+            raise UserError(f'{SOURCE} cannot be merged into the config: {error}') from error
+        rehearse(runner, cfg, self.evaluation)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         check_metric(self.metric, metrics)
