@@ -3,6 +3,7 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlparse
@@ -10,7 +11,8 @@ from urllib.parse import urlparse
 import torch
 from mmengine.logging import print_log
 
-from mmdynakd.errors import CheckpointError
+from mmdynakd.errors import CheckpointError, UnreachableError
+from mmdynakd.files import patiently
 
 HASH_ENDING = re.compile(r'-([0-9a-f]{8,64})\.pth?$')
 BLOCK = 1 << 20
@@ -36,12 +38,17 @@ def resolve_checkpoint(checkpoint: str, sha256: str | None = None) -> Path:
     if '://' in checkpoint:
         return _fetched(checkpoint, sha256)
     path = Path(checkpoint).expanduser().absolute()
-    if path.is_dir():
+    try:
+        mode = patiently(path.stat, path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, UnreachableError):
+            raise
+        raise CheckpointError(f'is missing (looked for {path})') from error
+    if stat.S_ISDIR(mode):
         raise CheckpointError('is a folder, where a file is needed')
-    if not path.is_file():
-        raise CheckpointError(f'is missing (looked for {path})')
-    if sha256 is not None and not digest(path).startswith(sha256):
-        raise CheckpointError(f'has the sha256 {digest(path)}, where {sha256} is asked for')
+    found = patiently(lambda: digest(path), path) if sha256 else ''
+    if sha256 is not None and not found.startswith(sha256):
+        raise CheckpointError(f'has the sha256 {found}, where {sha256} is asked for')
     return path
 
 

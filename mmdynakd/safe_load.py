@@ -35,8 +35,10 @@ def read_checkpoint(path: Path, map_location: Any = 'cpu') -> object:
 def _read(path: Path, map_location: Any) -> object:
     size = path.stat().st_size
     with open(path, 'rb') as file:
+        head = file.read(4)
+        archive = head == b'PK\x03\x04'
+        pickled = archive or head[:2] in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
         try:
-            archive = zipfile.is_zipfile(file)
             broken = _broken_record(file) if archive else None
         except OSError:
             raise
@@ -44,8 +46,6 @@ def _read(path: Path, map_location: Any) -> object:
             raise CheckpointError(f'is damaged ({size} bytes; {_reason(error)})') from error
         if broken is not None:
             raise CheckpointError(f'is damaged ({size} bytes; the checksum of its record {broken} is wrong)')
-        file.seek(0)
-        pickled = archive or file.read(2) in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
         file.seek(0)
         try:
             if not pickled:
@@ -71,7 +71,7 @@ def load(file: Any, map_location: Any = 'cpu') -> object:
         # a bag of values that RepDistiller saves beside the weights
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location=map_location, weights_only=True)
-    if zipfile.is_zipfile(file):
+    if file.read(2) == b'PK':
         with zipfile.ZipFile(file) as archive:
             if any(name.rpartition('/')[2] == 'constants.pkl' for name in archive.namelist()):
                 raise pickle.UnpicklingError('it is a TorchScript program')

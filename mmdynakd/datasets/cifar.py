@@ -1,10 +1,13 @@
 """CIFAR-100 with a validation split held out of the training images, read without running pickled code."""
+import contextlib
 import hashlib
 import os
 import os.path as osp
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from mmengine import dist
@@ -12,11 +15,13 @@ from mmengine.fileio import LocalBackend, exists, get, get_file_backend, join_pa
 from mmpretrain.datasets import CIFAR100 as _CIFAR100
 
 from mmdynakd.downloads import download
+from mmdynakd.errors import UnreachableError
 from mmdynakd.files import patiently, write_bytes
 from mmdynakd.registry import DATASETS
 
 from .safe_pickle import load_arrays
 
+T = TypeVar('T')
 SPLITS = ('train', 'val', 'trainval', 'test')
 VAL_PER_CLASS = 50
 FILES = ('train', 'test', 'meta')
@@ -145,7 +150,16 @@ class CIFAR100(_CIFAR100):
         finally:
             dist.barrier()  # the other processes wait here, also for a download that fails
         if not exists(path):
+            with contextlib.suppress(FileNotFoundError):
+                self._patiently(lambda: os.stat(path), path)
+        if not exists(path):
             raise DatasetFileError(self._message(f'{path} is missing'))
+
+    def _patiently(self, action: Callable[[], T], path: str) -> T:
+        try:
+            return patiently(action, path)
+        except UnreachableError as error:
+            raise DatasetFileError(self._message(str(error))) from error
 
     def _download(self) -> None:
         root = self.data_prefix['root']
@@ -158,7 +172,7 @@ class CIFAR100(_CIFAR100):
             unpack(archive, [f'{self.base_folder}/{name}' for name in FILES], Path(root))
 
     def _read(self, path: str, md5: str | None) -> dict[str, object]:
-        content = patiently(lambda: get(path), path)
+        content = self._patiently(lambda: get(path), path)
         if md5 is not None and hashlib.md5(content).hexdigest() != md5:
             raise DatasetFileError(self._message(
                 f'{path} has another md5 sum than the official file: it is damaged or cut short, or packed '

@@ -107,4 +107,4 @@ def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[st
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}; unknown: {unknown}')
     unknown = unknown_names(overrides.get('teachers') or [], teachers)
     if unknown:
-        raise ValueError(f'lanes.{name}.teachers names no teachers of the ensemble: {unknown}; there are {teachers}')
+        raise ValueError(f'lanes.{name}.teachers names no teachers of the ensemble: [{unknown}]; there are {teachers}')

@@ -49,11 +49,12 @@ def load_checkpoint_into(model: nn.Module, checkpoint: str | os.PathLike | Mappi
         payload, own = read_checkpoint(path), model.state_dict()
         layout, weights = recognise(payload, own, part)
         model.load_state_dict(match(weights, own), strict=True)
-    except (CheckpointError, LayoutError) as error:
+    except (CheckpointError, LayoutError, OSError) as error:
+        what = str(error).removeprefix(f'{shown} ') if isinstance(error, ValueError) else f'cannot be read ({error})'
         origin = '' if shown == given else f' (given as {given})'
         remedy = f' It is from: {source}.' if source else ''
         remedy += f' The command that trains this teacher: {train_command}' if train_command else ''
-        raise CheckpointError(f"Teacher '{name}': the checkpoint {shown}{origin} {error}.{remedy}") from error
+        raise CheckpointError(f"Teacher '{name}': the checkpoint {shown}{origin} {what}.{remedy}") from error
     _say_average(name, averages_in(payload), layout)
     return layout
 
