@@ -6,6 +6,7 @@ Older ones cannot be taught it (2.4 and 2.5: in part): there torch is given :cla
 import argparse
 import contextlib
 import functools
+import os
 import pickle
 import types
 import zipfile
@@ -140,7 +141,7 @@ def guard_mmengine() -> None:
     """Lets MMEngine load checkpoints (``resume``, ``load_from``, ``init_cfg=dict(type='Pretrained')``) in this way.
 
     MMEngine 0.10.7 leaves ``weights_only`` to torch, which is off below 2.6; onedl-mmengine turns it off where a file
-    asks for more. Both run the text of the config in a checkpoint's ``meta`` when they resume: it is left out. Other
+    asks for more. Both run and remove what a checkpoint names when they resume from it: see :func:`harmless`. Other
     schemes than a path and ``https://`` are loaded by MMEngine, with weights-only forced on.
     """
     from mmengine.runner.checkpoint import CheckpointLoader
@@ -157,14 +158,14 @@ def load_from_place(filename: str, map_location: Any = None) -> object:
         found = read_checkpoint(resolve_checkpoint(str(filename)), map_location)
     except CheckpointError as error:
         raise CheckpointError(f'The checkpoint {filename} {error}') from error
-    return _without_config(found)
+    return harmless(found, os.path.dirname(os.path.abspath(str(filename))))
 
 
 def _forced(loader):
     @functools.wraps(loader)
     def load_weights_only(filename, *args, **kwargs):
         with _torch_load_replaced():
-            return _without_config(loader(filename, *args, **kwargs))
+            return harmless(loader(filename, *args, **kwargs), None)
     return load_weights_only
 
 
@@ -189,8 +190,24 @@ def _torch_load_replaced():
         torch.load = true_load
 
 
-def _without_config(checkpoint: object) -> object:
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+def harmless(checkpoint: object, folder: str | None) -> object:
+    """The checkpoint without what MMEngine would run, or delete, when it resumes from it.
+
+    That is the config's text in ``meta``, and in the message hub the paths of earlier checkpoints (``best_ckpt``, which
+    is removed once there is a better one) that lie elsewhere than in ``folder``, and numbers of kept checkpoints that
+    are none.
+    """
+    parts = checkpoint if isinstance(checkpoint, dict) else {}
+    meta, hub = parts.get('meta'), parts.get('message_hub')
     if isinstance(meta, dict):
         meta.pop('config', None)
+    info = hub.get('runtime_info') if isinstance(hub, dict) else None
+    for key in list(info) if isinstance(info, dict) else ():
+        value = info[key]
+        if str(key).startswith(('best_ckpt', 'last_ckpt')):
+            known = isinstance(value, str) and folder == os.path.dirname(os.path.abspath(value))
+        else:
+            known = key != 'keep_ckpt_ids' or (isinstance(value, list) and all(type(step) is int for step in value))
+        if not known:
+            del info[key]
     return checkpoint

@@ -94,8 +94,7 @@ def test_an_entry_is_whole(source, name):
     assert set(entry) - {'config'} == {'model', 'checkpoint', 'accuracy', 'source'}
     assert 67 < entry.accuracy < 82 and 'https://' in entry.source
     assert 'config' not in entry or (CHECKOUT / entry.config).is_file()
-    if source != 'repdistiller':
-        assert entry.checkpoint.startswith('https://')
+    assert entry.checkpoint.startswith('https://' if source in ('chenyaofo', 'mmpretrain') else 'download_ckpts/')
     assert bool(HASH_ENDING.search(entry.checkpoint)) == (source in ('chenyaofo', 'mmpretrain'))
     if source == 'chenyaofo':
         assert f'cifar100_{name}-' in entry.checkpoint

@@ -11,9 +11,10 @@ from torch import nn
 
 from mmdynakd.engine.runs import begin, finish, holds
 from mmdynakd.engine.unwrap import algorithm_of
-from mmdynakd.errors import UserError
+from mmdynakd.errors import CheckpointError, UserError
 from mmdynakd.files import write_json
 from mmdynakd.functional import as_simplex, entropy, total_variation
+from mmdynakd.names import is_lane_name
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
 
@@ -130,6 +131,7 @@ class CandidateEvaluationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint.get(STATE)
         if state is not None and runner._resume:  # load_from takes the weights of another search, not its course
+            check_state(state)
             self.history, self.snapshots, self.interval = state['history'], state['snapshots'], state['interval']
 
     def after_run(self, runner: Runner) -> None:
@@ -187,6 +189,20 @@ class CandidateEvaluationHook(Hook):
         thetas = {name: as_simplex(probs, len(teachers)) for name, probs in self.fixed_candidates.items()}
         return [dict(name=name, lane=lane, step=None, theta=dict(zip(teachers, theta)), entropy=entropy(theta),
                      upper_loss=None) for name, theta in thetas.items()]
+
+
+def check_state(state: object) -> None:
+    """Raises CheckpointError if what a checkpoint says of a search could not be from one: names become files."""
+    try:
+        points = [(point['lane'], point['step'], point['theta']) for point in [*state['history'], *state['snapshots']]]
+        names = [snapshot['name'] for snapshot in state['snapshots']] + [lane for lane, _, _ in points]
+        good = all(map(is_lane_name, names)) and type(state['interval']) is int and state['interval'] > 0 \
+            and all(type(step) is int and isinstance(theta, Mapping) for _, step, theta in points)
+    except (KeyError, TypeError, IndexError):
+        good = False
+    if not good:
+        raise CheckpointError(f"the checkpoint's {STATE} is damaged or of another program: resume from another one, or "
+                              'start over (tools/train.py --fresh)')
 
 
 def check_finite(lane: str, step: int, theta: Mapping[str, float], upper_loss: float | None) -> None:
