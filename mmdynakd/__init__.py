@@ -3,7 +3,10 @@ from . import compat
 
 compat.install()
 
+from .safe_load import guard_mmengine  # noqa: E402
 from .version import __version__  # noqa: E402
+
+guard_mmengine()
 
 __all__ = ['__version__', 'load_teacher']
 

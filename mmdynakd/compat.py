@@ -10,13 +10,10 @@ What is repaired, each by the function named:
   :func:`_repair_soft_cross_entropy`
 - MMEngine 0.10.7 on torch >= 2.6: ``torch.load`` is weights-only by default and refuses what the Runner
   saves, so ``resume`` fails. :func:`_trust_history_buffers` registers those few types; weights-only stays on.
+- MMEngine 0.10.7 on torch < 2.6 loads with ``weights_only=False``, onedl-mmengine 0.10.12 does where weights-only
+  is refused, and both run the config text in a checkpoint that they resume. :func:`.safe_load.guard_mmengine`
 - The distributions of openmmlab and onedl own the same import folders; pip installs both over each other
   without a word. :func:`check_flavour`
-
-Not repaired, being the engine's own choice: on torch < 2.6 MMEngine loads with ``weights_only=False``;
-onedl-mmengine 0.10.12 tries weights-only and, where that is refused, warns and loads without it.
-Not repairable: below torch 2.4 weights-only loading cannot be taught new types, so that a checkpoint with
-MMEngine's ``message_hub`` in it is loaded there by MMEngine or not at all.
 """
 import codecs
 import collections
@@ -98,7 +95,7 @@ def check_flavour(installed: set) -> str:
 
 # --- MMRazor ----------------------------------------------------------------------------------------------
 
-def _release(version: str) -> tuple:
+def release(version: str) -> tuple:
     """'2.11.0+cu130' -> (2, 11, 0); a pre-release counts as its release."""
     return tuple(int(part) for part in re.match(r'\d+(\.\d+)*', version).group().split('.'))
 
@@ -126,7 +123,7 @@ class _Unusable:
 
 def _stub_quantization() -> None:
     import torch
-    if _release(torch.__version__) < (2, 0) or QUANTIZATION in sys.modules:
+    if release(torch.__version__) < (2, 0) or QUANTIZATION in sys.modules:
         return
     stub = types.ModuleType(QUANTIZATION, 'Stand-in put here by mmdynakd.compat: see its first lines.')
     stub.BackendConfigs, stub.QConfigHandler = _Unusable(), _Unusable()
@@ -139,7 +136,7 @@ def _import_mmrazor() -> None:
     """Import MMRazor's top package (half a second), which asserts mmcv <= 2.1.0: mmcv reads so meanwhile."""
     import mmcv
     true_version = mmcv.__version__
-    if 'mmrazor' in sys.modules or _release(true_version) <= _release(MMRAZOR_NEWEST_MMCV):
+    if 'mmrazor' in sys.modules or release(true_version) <= release(MMRAZOR_NEWEST_MMCV):
         importlib.import_module('mmrazor')
         return
     mmcv.__version__ = MMRAZOR_NEWEST_MMCV
@@ -177,12 +174,13 @@ def _history_statistic(owner, name: str):
         return getattr(owner, name)
     if owner is OneCycleParamScheduler and name in ('_annealing_cos', '_annealing_linear'):
         return getattr(owner, name)
-    if getattr in torch.serialization.get_safe_globals():  # the user trusts the true one
+    allowed = getattr(torch.serialization, 'get_safe_globals', list)  # torch >= 2.4
+    if getattr in allowed():  # the user trusts the true one
         return getattr(owner, name)
     raise pickle.UnpicklingError(f'a checkpoint may not look up getattr({owner!r}, {name!r})')
 
 
-def _runner_globals() -> dict:
+def runner_globals() -> dict:
     """Pickled name -> object, for what the message hub of a MMEngine checkpoint holds beyond plain tensors."""
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
@@ -203,11 +201,11 @@ def _runner_globals() -> dict:
 
 def _trust_history_buffers() -> None:
     import torch
-    release, table = _release(torch.__version__), _runner_globals()
-    if release >= (2, 6):
+    version, table = release(torch.__version__), runner_globals()
+    if version >= (2, 6):
         # As (object, name): onedl-mmengine's loader withdraws the bare objects again after each load.
         torch.serialization.add_safe_globals([(value, name) for name, value in table.items()])
-    elif release >= (2, 4):
+    elif version >= (2, 4):
         # Objects only there, known by their own names: numpy's other spelling is out of reach.
         _history_statistic.__module__, _history_statistic.__name__ = 'builtins', 'getattr'
         _history_statistic.__qualname__ = 'getattr'

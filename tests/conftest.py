@@ -12,6 +12,8 @@ if 'PYTEST_XDIST_WORKER' in os.environ:  # a core each, for what they start too;
 import pytest
 from mmengine.registry import DefaultScope
 
+from mmdynakd import files
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -21,6 +23,12 @@ def fresh_default_scope() -> Iterator[None]:
     DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch) -> None:
+    """Of a file system that is away every try is made, at once."""
+    monkeypatch.setattr(files, 'WAITS', (0, ) * len(files.WAITS))
 
 
 @pytest.fixture(scope='session')

@@ -8,6 +8,7 @@ import argparse
 
 from mmdynakd.engine.benchmark import run_benchmark
 from mmdynakd.engine.launch import add_common_arguments, load_config
+from mmdynakd.engine.tool import run_tool
 
 
 def main() -> None:
@@ -21,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -14,6 +14,7 @@ import time
 
 from mmdynakd.engine.check import run_check
 from mmdynakd.engine.launch import add_common_arguments, load_config
+from mmdynakd.engine.tool import run_tool
 from mmdynakd.files import write_json, write_text
 from mmdynakd.report.teachers_table import teachers_table
 
@@ -26,10 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.launcher != 'none':
         parser.error('--launcher: the teachers are checked in one process')
-    try:
-        report = run_check(load_config(args), args.split, Progress)
-    except ValueError as error:
-        sys.exit(f'{parser.prog}: {error}')
+    report = run_check(load_config(args), args.split, Progress)
     table = teachers_table(report)
     print(table, end='')
     places = [(args.work_dir, 'teachers.json')] if args.work_dir else []
@@ -58,4 +56,4 @@ class Progress:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

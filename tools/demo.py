@@ -11,6 +11,7 @@ import time
 from mmengine.config import Config
 
 from mmdynakd.engine.launch import keep_teacher_order, train
+from mmdynakd.engine.tool import run_tool
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 TEACHERS = ('resnet20', 'resnet14', 'resnet8')
@@ -19,6 +20,7 @@ TEACHERS = ('resnet20', 'resnet14', 'resnet8')
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', default=osp.join('work_dirs', 'demo'), help='default: work_dirs/demo')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
     folder, start = parser.parse_args().work_dir, time.time()
     checkpoints = {name: train_teacher(name, osp.join(folder, name)) for name in TEACHERS}
     distill(checkpoints, osp.join(folder, 'dynakd'))
@@ -59,4 +61,4 @@ def report(folder: str, seconds: float) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

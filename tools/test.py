@@ -6,6 +6,7 @@ import argparse
 import json
 
 from mmdynakd.engine.launch import add_common_arguments, load_config, run
+from mmdynakd.engine.tool import run_tool
 
 
 def main() -> None:
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

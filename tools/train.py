@@ -8,6 +8,7 @@ import argparse
 
 from mmdynakd.engine.launch import add_common_arguments, load_config, train
 from mmdynakd.engine.runs import NEWEST
+from mmdynakd.engine.tool import run_tool
 
 
 def main() -> None:
@@ -34,4 +35,4 @@ def use_amp(cfg) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

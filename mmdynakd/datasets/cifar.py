@@ -1,19 +1,31 @@
 """CIFAR-100 with a validation split held out of the training images, read without running pickled code."""
+import contextlib
 import hashlib
+import os
 import os.path as osp
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from mmengine import dist
 from mmengine.fileio import LocalBackend, exists, get, get_file_backend, join_path
 from mmpretrain.datasets import CIFAR100 as _CIFAR100
-from mmpretrain.datasets.utils import download_and_extract_archive
 
+from mmdynakd.downloads import download
+from mmdynakd.errors import UnreachableError
+from mmdynakd.files import patiently, write_bytes
 from mmdynakd.registry import DATASETS
 
 from .safe_pickle import load_arrays
 
+T = TypeVar('T')
 SPLITS = ('train', 'val', 'trainval', 'test')
 VAL_PER_CLASS = 50
+FILES = ('train', 'test', 'meta')
+SHA256 = '85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7'  # of the official archive
 
 
 class DatasetFileError(RuntimeError):
@@ -45,6 +57,32 @@ def hold_out_last(labels: np.ndarray, per_class: int = VAL_PER_CLASS) -> tuple[n
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def unpack(archive: Path, members: list[str], root: Path) -> None:
+    """Writes those files of a tar archive below ``root``, each whole or not at all; what is there already stays.
+
+    Raises:
+        DatasetFileError: If one of them is absent or no plain file.
+    """
+    with tarfile.open(archive) as tar:
+        contents = {name: _content(tar, name) for name in members}
+    absent = [name for name, content in contents.items() if content is None]
+    if absent:
+        raise DatasetFileError(f'{archive.name} holds no file {absent[0]}')
+    for name, content in contents.items():
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            write_bytes(str(target.parent), target.name, content)
+
+
+def _content(tar: tarfile.TarFile, name: str) -> bytes | None:
+    try:
+        file = tar.extractfile(name)
+    except KeyError:
+        return None
+    return None if file is None else file.read()
+
+
 @DATASETS.register_module()
 class CIFAR100(_CIFAR100):
     """MMPretrain's ``CIFAR100`` with splits that let a method be chosen without looking at test.
@@ -57,8 +95,8 @@ class CIFAR100(_CIFAR100):
     Args:
         data_root: Folder that holds ``cifar-100-python``.
         split: ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``.
-        download: Whether to download the official archive when the file is missing. A file that is there is
-            never overwritten.
+        download: Whether to download the official archive (checked against its sha256) when the file is missing. A
+            file that is there is never overwritten.
         verify: Whether to compare the official md5 sum; False is for the same images packed anew.
         channel_order: ``'rgb'``, as the files have it, or ``'bgr'``, as MMPretrain reads image files.
         **kwargs: ``pipeline``, ``indices``, ``metainfo``, ``test_mode``, … of MMPretrain's ``BaseDataset``.
@@ -112,16 +150,29 @@ class CIFAR100(_CIFAR100):
         finally:
             dist.barrier()  # the other processes wait here, also for a download that fails
         if not exists(path):
+            with contextlib.suppress(FileNotFoundError):
+                self._patiently(lambda: os.stat(path), path)
+        if not exists(path):
             raise DatasetFileError(self._message(f'{path} is missing'))
+
+    def _patiently(self, action: Callable[[], T], path: str) -> T:
+        try:
+            return patiently(action, path)
+        except UnreachableError as error:
+            raise DatasetFileError(self._message(str(error))) from error
 
     def _download(self) -> None:
         root = self.data_prefix['root']
         if not isinstance(get_file_backend(root, enable_singleton=True), LocalBackend):
             raise DatasetFileError('only a local folder can be downloaded to')
-        download_and_extract_archive(self.url, root, filename=self.filename, md5=self.tgz_md5)
+        os.makedirs(root, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix='.download-') as folder:
+            archive = Path(folder, self.filename)
+            download(self.url, archive, [SHA256])
+            unpack(archive, [f'{self.base_folder}/{name}' for name in FILES], Path(root))
 
     def _read(self, path: str, md5: str | None) -> dict[str, object]:
-        content = get(path)
+        content = self._patiently(lambda: get(path), path)
         if md5 is not None and hashlib.md5(content).hexdigest() != md5:
             raise DatasetFileError(self._message(
                 f'{path} has another md5 sum than the official file: it is damaged or cut short, or packed '

@@ -1,6 +1,5 @@
 """All methods over several seeds: assistants first, then two runs a seed, then one table."""
 import copy
-import json
 import logging
 import os
 import os.path as osp
@@ -9,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmdynakd.files import write_json
-from mmdynakd.report import write_comparison
+from mmdynakd.errors import UserError
+from mmdynakd.files import read_json, write_json
+from mmdynakd.names import unknown_names
+from mmdynakd.report import read_results, write_comparison
 
 from .check import run_check
 from .hooks.evaluation import fixed_config, search_hook
@@ -47,8 +48,10 @@ def run_benchmark(cfg: Config, seeds: Sequence[int] | None = None) -> str:
             that holds runs of another config.
     """
     spec = dict(cfg.get('benchmark') or {})
-    if set(spec) - KEYS or not spec.get('seeds'):
-        raise ValueError(f'benchmark must be a dict with seeds=[…] and no key but {sorted(KEYS)}, got {spec!r}')
+    wrong = unknown_names(spec, sorted(KEYS))
+    if wrong or not spec.get('seeds'):
+        raise ValueError(f'benchmark must be a dict with seeds=[…] and no key but {sorted(KEYS)}, got {spec!r}'
+                         f"{f'; unknown: {wrong}' if wrong else ''}")
     unknown = sorted(set(seeds or []) - set(spec['seeds']))
     if unknown:
         raise ValueError(f"the seeds {unknown} are not in the config, whose table has {list(spec['seeds'])}: add them "
@@ -144,7 +147,11 @@ def _teacher_scores(cfg: Config) -> dict[str, float]:
         for warning in report['warnings']:
             print_log(warning, 'current', logging.WARNING)
         write_json(cfg.work_dir, TEACHERS, report)
-    return {row['name']: row['val'] for row in _read(_folder(cfg, TEACHERS))['teachers']}
+    path = _folder(cfg, TEACHERS)
+    try:
+        return {row['name']: float(row['val']) for row in read_json(path)['teachers']}
+    except (KeyError, TypeError) as error:
+        raise UserError(f'{path} is no report on teachers ({error!r}): remove it, it is measured anew') from error
 
 
 def _once(cfg: Config) -> dict:
@@ -152,20 +159,15 @@ def _once(cfg: Config) -> dict:
     keep_teacher_order(cfg)
     cfg.experiment_name = osp.relpath(cfg.work_dir).replace(os.sep, '_') + f'_{os.getpid()}'
     train(cfg)
-    return _read(_folder(cfg, RESULTS))
+    return read_results(_folder(cfg, RESULTS), _metric(cfg))
 
 
 def _finished(cfg: Config, seed: int, parts: Sequence[str]) -> bool:
-    return all(osp.exists(_folder(cfg, f'seed{seed}', part, RESULTS)) for part in parts)
+    return all(osp.exists(_folder(cfg, f'seed{seed}', part, RESULTS), _metric(cfg)) for part in parts)
 
 
 def _joined(cfg: Config, seed: int, parts: Sequence[str]) -> dict:
     """The results of a seed, of all its runs."""
-    results, *later = [_read(_folder(cfg, f'seed{seed}', part, RESULTS)) for part in parts]
+    results, *later = [read_results(_folder(cfg, f'seed{seed}', part, RESULTS), _metric(cfg)) for part in parts]
     results['lanes'] += [dict(row, role='baseline') for other in later for row in other['lanes']]
     return results
-
-
-def _read(path: str) -> dict:
-    with open(path, encoding='utf-8') as file:
-        return json.load(file)

@@ -6,17 +6,23 @@ import errno
 import os
 import os.path as osp
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmdynakd.errors import UserError
+
 from .checkpoints import newest_checkpoint
+from .keys import check_config, check_options
 from .runs import NEWEST, RunError, begin, finish
+from .tool import BEGUN, rank
+from .workdir import left_alone_unless
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -28,16 +34,23 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go (default: work_dirs/<config name>)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
                         help='override settings of the config, e.g. train_cfg.max_epochs=10')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config file with the command line merged into it."""
+    """The config file with the command line merged into it.
+
+    Raises:
+        UserError: a key that nobody would read; see also ``Config.fromfile``.
+    """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
+        check_options(args.cfg_options, cfg, '--cfg-options')
         cfg.merge_from_dict(args.cfg_options)
+    check_config(cfg)
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
     keep_teacher_order(cfg)
@@ -45,9 +58,26 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def read_config(path: str) -> Config:
+    """The config in a file.
+
+    Raises:
+        UserError: there is no such file, or it is no UTF-8 text. What its lines raise, they raise.
+    """
+    if not osp.isfile(path):
+        raise UserError(f"there is no config file {path}{' (it is a folder)' if osp.isdir(path) else ''}")
+    try:
+        return Config.fromfile(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} (or a base of it) is no UTF-8 text: {error}') from error
+    except SyntaxError as error:
+        line = f', line {error.lineno}' if error.lineno else ''
+        raise UserError(f'{path} (or a base of it) is no Python{line}: {error.msg}') from error
+
+
 def keep_teacher_order(cfg: Config) -> None:
     """Writes the order of the teachers into the config: MMEngine sorts keys when it dumps one to the work dir."""
-    if 'teachers' in cfg.get('model', {}):
+    if isinstance(cfg.get('model', {}).get('teachers'), Mapping):
         cfg.model.setdefault('teacher_order', list(cfg.model.teachers))
 
 
@@ -59,10 +89,10 @@ def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
         checkpoint.type = 'mmdynakd.CheckpointHook'  # the same, written whole or not at all
     if cfg.get('resume') and resume is None:
         resume = cfg.get('load_from') or NEWEST
-    with connected(cfg):
+    with connected(cfg), watched(cfg) as steps:
         if begin(cfg, resume, fresh):
             try:
-                built(cfg).train()
+                built(cfg, steps).train()
                 finish(cfg)
             except OSError as error:
                 if error.errno in UNWRITABLE:
@@ -73,12 +103,36 @@ def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
 
 def run(cfg: Config, action: Callable[[Runner], object]) -> None:
     """Builds the Runner and acts on it."""
-    with connected(cfg):
-        action(built(cfg))
+    with connected(cfg), watched(cfg) as steps:
+        action(built(cfg, steps))
 
 
-def built(cfg: Config) -> Runner:
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+def built(cfg: Config, steps: 'Steps') -> Runner:
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(steps, 'LOWEST')
+    return runner
+
+
+class Steps(Hook):
+    """Sees whether training has begun."""
+
+    begun = False
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self.begun = True
+
+
+@contextlib.contextmanager
+def watched(cfg: Config) -> Iterator[Steps]:
+    """What fails within it before the first training step leaves the work dir as it was; what fails later is marked
+    as such, for :func:`.tool.run_tool`."""
+    steps = Steps()
+    try:
+        with left_alone_unless(lambda: steps.begun or rank() > 0, cfg):
+            yield steps
+    except Exception as error:
+        setattr(error, BEGUN, steps.begun)
+        raise
 
 
 @contextlib.contextmanager

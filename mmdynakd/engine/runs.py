@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
 from mmengine.logging import print_log
 
+from mmdynakd.errors import UserError
 from mmdynakd.files import damage_of_archive, remove_temporaries, write_json
 from mmdynakd.report import of_the_work, versions
 
@@ -26,7 +27,7 @@ SHOWN = 8  # differing settings in a message
 _LOCKS: dict[str, IO] = {}
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A work dir cannot take this run; the message names it and the remedy."""
 
 
@@ -90,7 +91,7 @@ def set_aside(folder: str) -> None:
     try:
         _move_aside(folder)
     finally:
-        _unlock(folder)
+        unlock(folder)
 
 
 def holds(cfg: Config) -> bool:
@@ -160,7 +161,7 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
 
 
 def _note(cfg: Config) -> dict:
-    config = json.loads(json.dumps(cfg.to_dict(), default=repr))
+    config = json.loads(json.dumps(cfg.to_dict(), default=repr), parse_constant=str)
     return dict(finished=False, filename=cfg.filename, work=_comparable(cfg), versions=versions(), config=config)
 
 
@@ -210,7 +211,7 @@ def _move_aside(folder: str) -> None:
     while osp.exists(f'{osp.normpath(folder)}.{number}'):
         number += 1
     aside = f'{osp.normpath(folder)}.{number}'
-    _unlock(folder)
+    unlock(folder)
     os.rename(folder, aside)
     print(f'what was in {folder} is in {aside} now', flush=True)
     os.makedirs(folder)
@@ -239,7 +240,13 @@ def _lock(folder: str) -> None:
     _LOCKS[key] = file
 
 
-def _unlock(folder: str) -> None:
+def is_locked(folder: str) -> bool:
+    """Whether this process holds the work dir."""
+    return osp.realpath(folder) in _LOCKS
+
+
+def unlock(folder: str) -> None:
+    """Lets another process have the work dir; without effect where this one does not hold it."""
     file = _LOCKS.pop(osp.realpath(folder), None)
     if file is not None:
         file.close()

@@ -12,10 +12,9 @@ def as_simplex(probs: Sequence[float], n: int) -> list[float]:
     Raises:
         ValueError: for a wrong length, NaN or infinity, a negative entry, or a sum off 1 by more than 1e-4.
     """
-    try:
-        p = np.asarray(probs, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'θ must be {n} numbers, got {probs!r}') from error
+    p = _numbers(probs)
+    if p is None:
+        raise ValueError(f'θ must be {n} numbers, got {probs!r}')
     if p.shape != (n, ):
         raise ValueError(f'θ must hold one probability for each of the {n} teachers, got {probs!r}')
     if not np.isfinite(p).all():
@@ -62,8 +61,17 @@ def rank_weights(scores: Sequence[float]) -> list[float]:
     With the teachers' accuracies it is SKDBERT's (AAAI 2023) teacher-rank sampling, with those of the students that
     each teacher produced alone, its student-rank sampling; the rule "proportional to the rank" is our reading.
     """
-    s = np.asarray(scores, dtype=np.float64)
-    if s.ndim != 1 or not len(s) or not np.isfinite(s).all():
+    s = _numbers(scores)
+    if s is None or s.ndim != 1 or not len(s) or not np.isfinite(s).all():
         raise ValueError(f'scores must be finite numbers, one a teacher, got {scores!r}')
     ranks = np.array([(s < v).sum() + ((s == v).sum() + 1) / 2 for v in s])
     return [float(v) for v in ranks / ranks.sum()]
+
+
+def _numbers(values: object) -> np.ndarray | None:
+    """As float64; None for what is no array of numbers."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return array.astype(np.float64) if array.dtype.kind in 'biuf' else None

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmdynakd.names import unknown_names
+
 DTYPES = {None: None, 'bfloat16': torch.bfloat16}
 
 
@@ -32,13 +34,15 @@ class Fast:
         """None, ``'fp32'``, ``'bf16'`` or a dict of the attributes; raises ValueError for anything else."""
         if value is None or isinstance(value, cls):
             return value or cls()
-        if value in ('fp32', 'bf16'):
+        if isinstance(value, str) and value in ('fp32', 'bf16'):
             return cls(dtype='bfloat16' if value == 'bf16' else None, channels_last=True, fold=True)
         known = [field.name for field in fields(cls)]
         if not isinstance(value, Mapping) or set(value) - set(known):
-            raise ValueError(f"fast must be None, 'fp32', 'bf16' or a dict with some of {known}, got {value!r}")
+            unknown = f'; unknown: {unknown_names(value, known)}' if isinstance(value, Mapping) else ''
+            raise ValueError(f"fast must be None, 'fp32', 'bf16' or a dict with some of {known}, got {value!r}"
+                             f'{unknown}')
         fast = cls(**value)
-        if fast.dtype not in DTYPES:
+        if not isinstance(fast.dtype, (str, type(None))) or fast.dtype not in DTYPES:
             raise ValueError(f'fast.dtype must be one of {list(DTYPES)}, got {fast.dtype!r}')
         wrong = [key for key in known[1:] if not isinstance(getattr(fast, key), bool)]
         if wrong:

@@ -38,11 +38,11 @@ def config_hash(cfg: Config) -> str:
 
 
 def of_the_work(cfg: Config) -> dict:
-    """A config as JSON has it, without names, folders and resuming."""
+    """A config as JSON has it (NaN and infinity as text), without names, folders and resuming."""
     kept = {key: value for key, value in cfg.to_dict().items() if key not in OF_A_RUN}
     for hook in kept.get('custom_hooks') or []:
         hook.pop('out_dir', None)
-    return json.loads(json.dumps(kept, default=repr))
+    return json.loads(json.dumps(kept, default=repr), parse_constant=str)
 
 
 def _device() -> str:

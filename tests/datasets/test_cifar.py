@@ -1,11 +1,14 @@
 """CIFAR-100 splits on made and real files, and the errors of missing, damaged and hostile files."""
 import hashlib
+import io
 import os
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
 from mmengine import dist
+from web import Web
 
 from mmdynakd.datasets import CIFAR100, DatasetFileError, cifar
 from mmdynakd.datasets.cifar import hold_out_last
@@ -130,7 +133,7 @@ def test_md5_is_checked_unless_told_otherwise(made, monkeypatch):
 
 
 def test_wrong_md5_never_downloads_over_the_file(made, monkeypatch):
-    monkeypatch.setattr(cifar, 'download_and_extract_archive', lambda *a, **k: pytest.fail('downloaded'))
+    monkeypatch.setattr(cifar, 'download', lambda *a, **k: pytest.fail('downloaded'))
     before = (made[0] / 'cifar-100-python' / 'train').read_bytes()
     with pytest.raises(DatasetFileError, match='md5'):
         load(made[0], 'train', verify=True, download=True)
@@ -144,24 +147,53 @@ def test_missing_file_names_folder_argument_and_remedy(tmp_path):
         assert part in str(caught.value)
 
 
-def test_download_fills_a_missing_folder_or_says_why_not(tmp_path, monkeypatch):
-    asked = []
+def archive(folder, **members) -> bytes:
+    """A .tar.gz with those files, or links, of ``cifar-100-python``."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode='w:gz') as tar:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(f'cifar-100-python/{name}')
+            if isinstance(data, bytes):
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+            else:
+                entry.type, entry.linkname = tarfile.SYMTYPE, data
+                tar.addfile(entry)
+        evil = tarfile.TarInfo('../../escaped')
+        evil.size = 4
+        tar.addfile(evil, io.BytesIO(b'evil'))
+    return content.getvalue()
 
-    def arrive(url, root, filename, md5):
-        asked.append((url, root.rstrip(os.sep), filename, md5))
-        write(tmp_path / 'cifar-100-python', 'train', entry_of(PER_CLASS, 0))
 
-    monkeypatch.setattr(cifar, 'download_and_extract_archive', arrive)
-    assert len(load(tmp_path, 'train', download=True)) == CLASSES * 3
-    assert len(load(tmp_path, 'val', download=True)) == CLASSES * 50
-    assert asked == [(CIFAR100.url, str(tmp_path), CIFAR100.filename, CIFAR100.tgz_md5)]
+def test_download_fills_a_missing_folder(tmp_path, monkeypatch):
+    train = pickle.dumps(entry_of(PER_CLASS, 0))
+    content = archive(tmp_path, train=train, test=b'another', meta=b'meta')
+    web = Web(monkeypatch, **{CIFAR100.url: content})
+    monkeypatch.setattr(cifar, 'SHA256', hashlib.sha256(content).hexdigest())
+    root = tmp_path / 'a' / 'b'
+    (root / 'cifar-100-python').mkdir(parents=True)
+    (root / 'cifar-100-python' / 'test').write_bytes(b'mine')
+    assert len(load(root, 'train', download=True)) == CLASSES * 3
+    assert len(load(root, 'val', download=True)) == CLASSES * 50
+    assert web.asked == [CIFAR100.url] and CIFAR100.url.startswith('https://')
+    assert {path.name: path.read_bytes() for path in root.rglob('*') if path.is_file()} == dict(
+        train=train, test=b'mine', meta=b'meta')
+    assert not list(tmp_path.rglob('escaped'))
 
-    def fail(*args, **kwargs):
-        raise OSError('no route to host')
 
-    monkeypatch.setattr(cifar, 'download_and_extract_archive', fail)
-    with pytest.raises(DatasetFileError, match=r'download failed \(no route to host\).*data_root'):
+@pytest.mark.parametrize(('content', 'reason'), [
+    (OSError('no route to host'), 'no route to host'), (b'an attack', 'its sha256 is .*, not 85cd44d0'),
+    ('http://example.org', 'only https:// is followed'),
+    (archive(None, train=b'1', test=b'2'), 'cifar-100-python.tar.gz holds no file cifar-100-python/meta'),
+    (archive(None, train='/etc/passwd', test=b'2', meta=b'3'), 'holds no file cifar-100-python/train')])
+def test_a_failed_download_says_why_and_leaves_nothing(tmp_path, monkeypatch, content, reason):
+    Web(monkeypatch, **{CIFAR100.url: content})
+    if isinstance(content, bytes) and content != b'an attack':
+        monkeypatch.setattr(cifar, 'SHA256', hashlib.sha256(content).hexdigest())
+    with pytest.raises(DatasetFileError, match=f'download failed .*{reason}.*data_root'):
         load(tmp_path / 'empty', 'train', download=True)
+    assert not (tmp_path / 'empty' / 'cifar-100-python' / 'train').exists()
+    assert not list((tmp_path / 'empty').glob('.download-*'))
 
 
 def test_a_failed_download_still_meets_the_other_processes(tmp_path, monkeypatch):
@@ -170,7 +202,7 @@ def test_a_failed_download_still_meets_the_other_processes(tmp_path, monkeypatch
 
     met = []
     monkeypatch.setattr(dist, 'barrier', lambda: met.append('main'))
-    monkeypatch.setattr(cifar, 'download_and_extract_archive', fail)
+    monkeypatch.setattr(cifar, 'download', fail)
     with pytest.raises(DatasetFileError):
         load(tmp_path, 'train', download=True)
     assert met == ['main']

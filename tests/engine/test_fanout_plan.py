@@ -177,7 +177,8 @@ def test_the_plan_has_each_lane_with_each_seed(fanout_search, tmp_path):
 def seeds(fanout_search, tmp_path):
     """A plan of three lanes and three seeds, all finished, with made-up accuracies (val, test)."""
     work_dir = few(fanout_search, tmp_path / 'work')
-    numbers = dict(cat1=[(50, 10), (30, 90), (40, 50)], cat2=[(20, 1), (60, 2), (55, 3)], ce=[(99, 5), (98, 6), (97, 7)])
+    numbers = dict(cat1=[(50, 10), (30, 90), (40, 50)], cat2=[(20, 1), (60, 2), (55, 3)],
+                   ce=[(99, 5), (98, 6), (97, 7)])
     plan = make_plan(work_dir, [0, 1, 2])
     template = read(fanout_search, 'results.json')
     rows = {row['name']: row for row in template['lanes']}

@@ -1,9 +1,9 @@
 """Loading teachers: every layout, every error, and no code run from a file."""
 import copy
 import hashlib
+import io
 import os
 import pickle
-import shutil
 from collections import OrderedDict
 
 import numpy as np
@@ -12,8 +12,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from toys import teacher_cfg
+from web import Web
 
-from mmdynakd.models.teachers import TeacherEnsemble, files
+from mmdynakd import downloads
+from mmdynakd.models.teachers import TeacherEnsemble
 from mmdynakd.models.teachers.loading import CheckpointError, load_checkpoint_into
 
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
@@ -214,7 +216,7 @@ def test_another_architecture_lists_keys_and_counts(tmp_path):
 
 
 def test_http_and_other_schemes_are_refused(monkeypatch):
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda *a, **k: pytest.fail('downloaded'))
+    monkeypatch.setattr(downloads, 'download', lambda *a, **k: pytest.fail('downloaded'))
     for scheme in ('http', 'ftp', 'file', 's3'):
         refused(build(), f'{scheme}://example.org/a.pth', f'only https:// URLs are, not {scheme}://')
     refused(build(), 'https://example.org/', 'without a file name')
@@ -226,45 +228,76 @@ def test_http_and_other_schemes_are_refused(monkeypatch):
     ('resnet20.pth', None), ('resnet-20.pth', None), ('epoch-12345678.tar', None)])
 def test_hash_prefix_of_a_name(tmp_path, monkeypatch, name, prefix):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    place, found = files._cache_place(f'https://example.org/a/{name}?x=1')
+    place, found = downloads.cache_place(f'https://example.org/a/{name}?x=1')
     assert found == prefix
     assert place.parent == tmp_path / 'checkpoints'
     assert (place.name == name) == (prefix is not None)
-    other, _ = files._cache_place(f'https://example.org/b/{name}?x=1')
+    other, _ = downloads.cache_place(f'https://example.org/b/{name}?x=1')
     assert (other == place) == (prefix is not None)  # a name with no hash is kept apart by its URL
 
 
-def test_download_is_checked_kept_and_repaired(tmp_path, monkeypatch):
-    source, asked = build(seed=1), []
-    file = tmp_path / 'served.pth'
-    torch.save(source.state_dict(), file)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    url = f'https://example.org/cifar-{digest[:8]}.pth'
-
-    def serve(url, dst, hash_prefix=None, progress=True):
-        asked.append((url, hash_prefix))
-        shutil.copy(file, dst)
-
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The folder of downloads; at the end no half-made file may be in it."""
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', serve)
-    for expected in (1, 1):
+    yield tmp_path / 'hub' / 'checkpoints'
+    assert not list(tmp_path.rglob('*.tmp'))
+
+
+@pytest.fixture(scope='module')
+def served():
+    """A network, its file's bytes and their sha256."""
+    source, buffer = build(seed=1), io.BytesIO()
+    torch.save(source.state_dict(), buffer)
+    return source, buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def test_download_is_checked_kept_and_repaired(hub, served, monkeypatch):
+    source, content, digest = served
+    url = f'https://example.org/cifar-{digest[:8]}.pth'
+    web = Web(monkeypatch, **{url: 'https://cdn.example.org/x', 'https://cdn.example.org/x': content})
+    for _ in range(2):
         target = build(seed=2)
         assert load_checkpoint_into(target, url, name='t', train_command=None) == 'bare/mmpretrain'
         assert same(source.state_dict(), target.state_dict())
-        assert asked == [(url, digest[:8])] * expected
-    (tmp_path / 'hub' / 'checkpoints' / f'cifar-{digest[:8]}.pth').write_bytes(b'damaged')
+        assert web.asked == [url, 'https://cdn.example.org/x']
+    (hub / f'cifar-{digest[:8]}.pth').write_bytes(b'damaged')
     load_checkpoint_into(build(seed=2), url, name='t', train_command=None)
-    assert len(asked) == 2
+    assert len(web.asked) == 4
+    assert [path.name for path in hub.iterdir()] == [f'cifar-{digest[:8]}.pth']
 
 
-@pytest.mark.parametrize('error', [OSError('no route'), RuntimeError('invalid hash value')])
-def test_failed_download(tmp_path, monkeypatch, error):
-    def fail(*args, **kwargs):
-        raise error
+ROUTE, NAME = OSError('no route'), 'https://example.org/r-0123abcd.pth'
 
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
-    refused(build(), 'https://example.org/r-0123abcd.pth', f'cannot be downloaded \\({error}\\)')
+
+@pytest.mark.parametrize(('answer', 'pattern'), [
+    (ROUTE, 'cannot be downloaded .*no route'), (b'another file', r'its sha256 is 100ef6a7\w{56}, not 0123abcd'),
+    ('http://example.org/r.pth', 'it leads to http://example.org/r.pth, and only https:// is followed'),
+    ('ftp://example.org/r.pth', 'it leads to ftp://'),
+    ('file:///etc/passwd', "Redirection to url 'file:///etc/passwd' is not allowed"),
+    ((b'cut', 'Content-Length: 1000\n'), '3 bytes came of 1000'), ((b'', 'Content-Length: 1\n'), '0 bytes came')])
+def test_a_failed_download_leaves_nothing_behind(hub, monkeypatch, answer, pattern):
+    web = Web(monkeypatch, **{NAME: answer})
+    refused(build(), NAME, pattern)
+    assert web.asked == [NAME] and list(hub.iterdir()) == []
+
+
+def test_a_sha256_may_be_given_for_a_url_and_a_path(hub, served, monkeypatch, tmp_path):
+    source, content, digest = served
+    url = 'https://example.org/resnet8.pt'
+    Web(monkeypatch, **{url: content})
+    (tmp_path / 'own.pth').write_bytes(content)
+    for path in (url, tmp_path / 'own.pth'):
+        for good in (digest, digest[:8]):
+            target = build(seed=2)
+            load_checkpoint_into(target, dict(path=str(path), sha256=good), name='t')
+            assert same(source.state_dict(), target.state_dict())
+        for bad in ('0' * 64, '0' * 8):
+            with pytest.raises(CheckpointError, match=f"Teacher 't': the checkpoint .* sha256 .*{digest}.*{bad}|{bad}"):
+                load_checkpoint_into(build(), dict(path=str(path), sha256=bad), name='t')
+        for form in (digest[:7], digest.upper(), 5, digest + '0'):
+            with pytest.raises(CheckpointError, match='sha256 must be 8 to 64 small hex digits'):
+                load_checkpoint_into(build(), dict(path=str(path), sha256=form), name='t')
 
 
 @teachable

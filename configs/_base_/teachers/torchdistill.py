@@ -1,6 +1,8 @@
 # Public CIFAR-100 wide ResNets of yoshitomo-matsubara/torchdistill: {{_base_.torchdistill.wide_resnet40_4}} and so on.
 # Accuracies (top-1 on test) are those of configs/official/cifar100/yoshitomo-matsubara/nlp-oss2023 there, the
-# normalisation is that of its configs; colour order RGB. The files have no hash in their names.
+# normalisation is that of its configs; colour order RGB. No hash of the files is published, so none is fetched
+# from here: put them from https://github.com/yoshitomo-matsubara/torchdistill/releases/tag/v0.1.1 into
+# download_ckpts/torchdistill/.
 def _entry(depth, widen_factor, accuracy):
     return dict(
         model=dict(
@@ -10,10 +12,9 @@ def _entry(depth, widen_factor, accuracy):
             head=dict(type='LinearClsHead', num_classes=100, in_channels=64 * widen_factor),
             data_preprocessor=dict(type='ClsDataPreprocessor', mean=[129.304, 124.070, 112.434],
                                    std=[68.170, 65.392, 70.418], to_rgb=False)),
-        checkpoint='https://github.com/yoshitomo-matsubara/torchdistill/releases/download/v0.1.1/'
-                   f'cifar100-wide_resnet{depth}_{widen_factor}.pt',
+        checkpoint=f'download_ckpts/torchdistill/cifar100-wide_resnet{depth}_{widen_factor}.pt',
         accuracy=accuracy,
-        source='https://github.com/yoshitomo-matsubara/torchdistill')
+        source='https://github.com/yoshitomo-matsubara/torchdistill/releases/tag/v0.1.1')
 
 
 torchdistill = dict(

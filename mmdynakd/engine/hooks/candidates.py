@@ -11,12 +11,15 @@ from torch import nn
 
 from mmdynakd.engine.runs import begin, finish, holds
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.errors import CheckpointError, UserError
 from mmdynakd.files import write_json
 from mmdynakd.functional import as_simplex, entropy, total_variation
+from mmdynakd.names import is_lane_name
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
 
 from .evaluation import all_baselines, candidate_lane, evaluation_config
+from .rehearsal import SOURCE, check_overrides, rehearse
 from .results import check_loops, check_metric
 from .runtime_info import flush
 from .theta_watch import ThetaWatch
@@ -40,7 +43,8 @@ class CandidateEvaluationHook(Hook):
         fixed_candidates: ``{name: probs}``, points of the simplex that compete with the snapshots.
         baselines: ``{lane: overrides}``, lanes trained beside the candidates but never chosen.
         single_teachers: adds a baseline lane ``only_<teacher>`` (one-hot θ) for each teacher.
-        evaluation: overrides of the config for the evaluation, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
+        evaluation: overrides of the config for the evaluation, e.g. ``dict(train_cfg=dict(max_epochs=240))``; what they
+            change is tried before the search.
         metric: validation metric, higher is better, that chooses among the candidates.
         interval: iterations between two points of the θ curve.
         evaluate: False stops after ``candidates.json``: ``tools/evaluate_candidates.py`` evaluates them, as
@@ -101,10 +105,21 @@ class CandidateEvaluationHook(Hook):
             raise ValueError(f'snapshots, fixed_candidates and baselines share the names {repeated}')
         fixed = {name: candidate_lane(self._settings(runner), probs) for name, probs in self.fixed_candidates.items()}
         algorithm.check_lanes({**fixed, **self.baselines})
+        self._rehearse(runner)
         self._searching = True
         self._watch.begin(runner)
         if not self.history:
             self._observe(runner, 0)
+
+    def _rehearse(self, runner: Runner) -> None:
+        check_overrides(runner, self.evaluation)
+        lane, teachers = next(iter(algorithm_of(runner).searched)), _teachers(algorithm_of(runner))
+        candidate = dict(name='cat1', lane=lane, theta=dict.fromkeys(teachers, 1 / len(teachers)))
+        try:
+            cfg = evaluation_config(runner, [candidate], self.baselines, self.evaluation, self.metric)
+        except (TypeError, KeyError, ValueError) as error:  # Config's, of what cannot be merged
+            raise UserError(f'{SOURCE} cannot be merged into the config: {error}') from error
+        rehearse(runner, cfg, self.evaluation)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         check_metric(self.metric, metrics)
@@ -123,6 +138,7 @@ class CandidateEvaluationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint.get(STATE)
         if state is not None and runner._resume:  # load_from takes the weights of another search, not its course
+            check_state(state)
             self.history, self.snapshots, self.interval = state['history'], state['snapshots'], state['interval']
             self._watch.start = state.get('start', {})
 
@@ -185,6 +201,20 @@ class CandidateEvaluationHook(Hook):
         thetas = {name: as_simplex(probs, len(teachers)) for name, probs in self.fixed_candidates.items()}
         return [dict(name=name, lane=lane, step=None, theta=dict(zip(teachers, theta)), entropy=entropy(theta),
                      upper_loss=None) for name, theta in thetas.items()]
+
+
+def check_state(state: object) -> None:
+    """Raises CheckpointError if what a checkpoint says of a search could not be from one: names become files."""
+    try:
+        points = [(point['lane'], point['step'], point['theta']) for point in [*state['history'], *state['snapshots']]]
+        names = [snapshot['name'] for snapshot in state['snapshots']] + [lane for lane, _, _ in points]
+        good = all(map(is_lane_name, names)) and type(state['interval']) is int and state['interval'] > 0 \
+            and all(type(step) is int and isinstance(theta, Mapping) for _, step, theta in points)
+    except (KeyError, TypeError, IndexError):
+        good = False
+    if not good:
+        raise CheckpointError(f"the checkpoint's {STATE} is damaged or of another program: resume from another one, or "
+                              'start over (tools/train.py --fresh)')
 
 
 def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:

@@ -9,6 +9,7 @@ from torch import nn
 from mmdynakd.engine.checkpoints import ATOMIC, note_newest
 from mmdynakd.engine.loops.batches import generator_states
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.names import is_plain_name
 from mmdynakd.registry import HOOKS
 
 STATE = 'mmdynakd_resume'
@@ -27,6 +28,9 @@ class CheckpointHook(_CheckpointHook):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        if self.filename_tmpl is not None and not is_plain_name(self.filename_tmpl):
+            raise ValueError(f'CheckpointHook: filename_tmpl must name a file, without folders, got '
+                             f'{self.filename_tmpl!r}; out_dir says where')
         local = self.out_dir is None or '://' not in str(self.out_dir)
         if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC)

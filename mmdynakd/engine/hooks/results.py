@@ -10,7 +10,9 @@ from torch import nn
 
 from mmdynakd.engine.export import export_student
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.errors import UserError
 from mmdynakd.files import write_json, write_text
+from mmdynakd.names import suggestion
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import results_table, run_facts
 
@@ -98,10 +100,11 @@ def check_loops(runner: Runner) -> None:
 
 
 def check_metric(metric: str, metrics: dict) -> None:
-    """Raises ValueError if a lane was not scored by ``metric``."""
+    """Raises UserError if a lane was not scored by ``metric``."""
     found = sorted({key.split('/', 1)[1] for key in metrics})
     if metric not in found:
-        raise ValueError(f'metric={metric!r} chooses among the candidates, but val_evaluator gives {found}')
+        raise UserError(f'metric={metric!r} chooses among the candidates, but val_evaluator gives '
+                        f'{found}{suggestion(metric, found)}')
 
 
 def _lanes(runner: Runner) -> nn.ModuleDict:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from mmdynakd.engine.faults import FaultReport
 from mmdynakd.engine.optim import THETA
 from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.names import unknown_names
 from mmdynakd.registry import LOOPS
 
 from .batches import CyclingBatches, check_lengths
@@ -52,8 +53,9 @@ def expand_schedulers(schedulers, algorithm: nn.Module):
         return None
     if not isinstance(schedulers, Mapping) or 'type' in schedulers:
         schedulers = dict(student=schedulers)
-    if set(schedulers) - {'student', 'theta'}:
-        raise ValueError(f"param_scheduler takes the keys 'student' and 'theta', got {sorted(schedulers)}")
+    unknown = unknown_names(schedulers, ('student', 'theta'))
+    if unknown:
+        raise ValueError(f"param_scheduler takes the keys 'student' and 'theta', not {unknown}")
     entries = {name: schedulers.get('student', []) for name in algorithm.lanes}
     entries.update({name + THETA: schedulers.get('theta', []) for name in algorithm.searched})
     return {name: copy.deepcopy(value) for name, value in entries.items()}

@@ -7,6 +7,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.optim.optimizer import DefaultOptimWrapperConstructor
 from torch import nn
 
+from mmdynakd.names import unknown_names
 from mmdynakd.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from .wrapper import THETA, BilevelOptimWrapper
@@ -30,10 +31,10 @@ class BilevelOptimWrapperConstructor:
     """
 
     def __init__(self, optim_wrapper_cfg: Mapping, paramwise_cfg: dict | None = None) -> None:
-        unknown = sorted(set(optim_wrapper_cfg) - KEYS)
+        unknown = unknown_names(optim_wrapper_cfg, sorted(KEYS))
         student = optim_wrapper_cfg.get('student')
         if unknown or not isinstance(student, Mapping) or 'optimizer' not in student:
-            raise ValueError(f'optim_wrapper takes {sorted(KEYS)} with student=dict(optimizer=…); unknown: {unknown}')
+            raise ValueError(f'optim_wrapper takes {sorted(KEYS)} with student=dict(optimizer=…); unknown: [{unknown}]')
         self.cfg, self.paramwise_cfg = optim_wrapper_cfg, paramwise_cfg
 
     def __call__(self, model: nn.Module) -> BilevelOptimWrapper:

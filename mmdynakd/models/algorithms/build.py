@@ -8,6 +8,7 @@ from mmdynakd.models.classifier import classifier_config
 from mmdynakd.models.distillers import CategoricalDistiller
 from mmdynakd.models.preprocessor import BatchPreprocessor
 from mmdynakd.models.selections import CategoricalDistribution
+from mmdynakd.names import is_lane_name, unknown_names
 from mmdynakd.registry import MODELS
 
 from .lane import Lane
@@ -18,6 +19,8 @@ BATCH_KEYS = ('batch_augments', )
 
 def in_order(teachers: Mapping[str, Mapping], order: Sequence[str] | None) -> Mapping[str, Mapping]:
     """The teachers in ``order``; raises ValueError if it does not name each of them once."""
+    if teachers is not None and not isinstance(teachers, Mapping):
+        raise ValueError(f'model.teachers must be a dict, {{name: dict(model=…, checkpoint=…)}}, got {teachers!r}')
     if order is None:
         return teachers
     if sorted(order) != sorted(teachers):
@@ -56,6 +59,8 @@ def raw_preprocessor(data_preprocessor: Mapping | None, own: Mapping | None,
 
 def build_lanes(student: nn.Module, teachers: list[str], lanes: Mapping[str, Mapping], defaults: dict) -> nn.ModuleDict:
     """One lane a name, each with a copy of the student; every lane is built from the same random state."""
+    if not isinstance(lanes, Mapping):
+        raise ValueError(f'model.lanes must be a dict, {{name: overrides}}, got {lanes!r}')
     for name, overrides in lanes.items():
         _check_lane(name, overrides, defaults, teachers)
     settings = [_merge(defaults, overrides) for overrides in lanes.values()]
@@ -92,11 +97,14 @@ def _as_module(cfg: Mapping, default: type, **kwargs) -> nn.Module:
 
 
 def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> None:
-    if not name or any(part in name for part in ('.', '/', 'loss')) or hasattr(nn.ModuleDict, name):
-        raise ValueError(f"lane name {name!r} must be non-empty, without '.', '/' or 'loss', and no name of "
-                         "torch's ModuleDict ('train', 'keys', …)")
-    if not isinstance(overrides, Mapping) or set(overrides) - set(defaults):
+    if not is_lane_name(name) or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"lane name {name!r} must be non-empty text without '.', '/', '\\', 'loss' or control "
+                         "characters, of at most 100 letters, and no name of torch's ModuleDict ('train', 'keys', …)")
+    if not isinstance(overrides, Mapping):
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}, got {overrides!r}')
-    unknown = sorted(set(overrides.get('teachers') or []) - set(teachers))
+    unknown = unknown_names(overrides, defaults)
     if unknown:
-        raise ValueError(f'lanes.{name}.teachers names no teachers of the ensemble: {unknown}; there are {teachers}')
+        raise ValueError(f'lanes.{name} may override {sorted(defaults)}; unknown: {unknown}')
+    unknown = unknown_names(overrides.get('teachers') or [], teachers)
+    if unknown:
+        raise ValueError(f'lanes.{name}.teachers names no teachers of the ensemble: [{unknown}]; there are {teachers}')

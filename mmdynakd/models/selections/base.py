@@ -7,6 +7,7 @@ from torch import nn
 
 from mmdynakd.functional import Draws
 from mmdynakd.functional.mixing import Weight
+from mmdynakd.names import unknown_names
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,10 @@ class Selection(nn.Module):
         Raises:
             ValueError: for unknown names, or missing ones where ``complete``.
         """
-        unknown = sorted(set(values) - set(self.teachers))
+        unknown = unknown_names(values, self.teachers)
         missing = [t for t in self.teachers if t not in values] if complete else []
         if unknown or missing:
-            raise ValueError(f'{key} names the teachers {self.teachers}; unknown: {unknown}, missing: {missing}')
+            raise ValueError(f'{key} names the teachers {self.teachers}; unknown: [{unknown}], missing: {missing}')
         return [values.get(t, 0.0) for t in self.teachers]
 
 

@@ -13,6 +13,7 @@ from .base import Choice, Selection
 
 WEIGHTINGS = (True, False, 'normalized')
 GRANULARITIES = ('step', 'sample')
+MOST_CLASSES = 10**6
 
 
 @MODELS.register_module()
@@ -86,7 +87,7 @@ class CategoricalDistribution(Selection):
             probs = list(zip(*(_column(value, rows) for value in probs))) if self.num_classes else probs
         if self.num_classes is None:
             return as_simplices([probs], 1, n)[0]
-        whole = len(probs) == rows and all(isinstance(row, Sequence) for row in probs)
+        whole = isinstance(probs, Sequence) and len(probs) == rows and all(isinstance(row, Sequence) for row in probs)
         return as_simplices(probs if whole else [probs] * rows, rows, n)
 
     def probs(self) -> list:
@@ -164,8 +165,8 @@ class CategoricalDistribution(Selection):
 
 def _granularity(granularity: str | None, num_classes: int | None) -> str:
     if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)
-                                    or num_classes < 1):
-        raise ValueError(f'num_classes must be an integer >= 1, got {num_classes!r}')
+                                    or not 1 <= num_classes <= MOST_CLASSES):
+        raise ValueError(f'num_classes must be an integer from 1 to {MOST_CLASSES}, got {num_classes!r}')
     granularity = granularity or ('sample' if num_classes else 'step')
     if granularity not in GRANULARITIES or (num_classes and granularity == 'step'):
         raise ValueError(f"granularity must be one of {GRANULARITIES}, and 'sample' where num_classes is given, "
@@ -174,7 +175,7 @@ def _granularity(granularity: str | None, num_classes: int | None) -> str:
 
 
 def _number(key: str, value: float, positive: bool) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
     if not good or value < 0 or (positive and value == 0):
         raise ValueError(f"{key} must be a finite number {'> 0' if positive else '>= 0'}, got {value!r}")
     return float(value)

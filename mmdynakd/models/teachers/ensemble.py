@@ -14,6 +14,7 @@ from torch import nn
 from mmdynakd.models.classifier import classifier_config
 from mmdynakd.models.fast import Fast, plain_record
 from mmdynakd.models.samples import BatchViews
+from mmdynakd.names import unknown_names
 from mmdynakd.registry import MODELS
 
 from .folding import accelerate
@@ -197,11 +198,13 @@ def own_inputs(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None) -> nn.Module:
-    if hasattr(nn.ModuleDict, name) or '.' in name or not name:
+    if not isinstance(name, str) or hasattr(nn.ModuleDict, name) or '.' in name or not name:
         raise ValueError(f"teacher name {name!r} must be non-empty, without '.', and no name of torch's ModuleDict "
                          "('train', 'keys', …)")
-    if not isinstance(entry, Mapping) or 'model' not in entry or set(entry) - TEACHER_KEYS:
-        raise ValueError(f"teachers.{name} must be dict(model=…, checkpoint=…, config=…), got {entry!r}")
+    unknown = unknown_names(entry, sorted(TEACHER_KEYS)) if isinstance(entry, Mapping) else ''
+    if not isinstance(entry, Mapping) or 'model' not in entry or unknown:
+        raise ValueError(f'teachers.{name} must be dict(model=…, checkpoint=…, config=…), '
+                         f"{f'unknown: {unknown}' if unknown else f'got {entry!r}'}")
     model = entry['model']
     if isinstance(model, Mapping):
         model = classifier_config(model)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from mmdynakd.files import write_json
+from mmdynakd.errors import UnreachableError, UserError
+from mmdynakd.files import patiently, read_json, write_json
 
 DTYPES = {'float16': torch.float16, 'float32': torch.float32}
 STALE = 3600  # seconds after which what an interrupted process left half-made is removed
@@ -193,7 +194,8 @@ class FileShelf:
                 _allocate(path, self.size * self._row)
             if whole or make:
                 mode = 'r+' if os.access(path, os.W_OK) else 'r'
-                rows = np.memmap(path, dtype=np.uint8, mode=mode, shape=(self.size, self._row))
+                rows = patiently(
+                    lambda: np.memmap(path, dtype=np.uint8, mode=mode, shape=(self.size, self._row)), path)
             while len(self._epochs) > 1:  # the validation split and this epoch: no more files stay open
                 self._epochs.pop(next(iter(self._epochs)))
             self._epochs[epoch] = rows
@@ -202,12 +204,12 @@ class FileShelf:
         return rows
 
     def _read(self, name: str) -> Any:
-        path = osp.join(self.folder, name)
         try:
-            with open(path, encoding='utf-8') as file:
-                return json.load(file)
-        except (OSError, ValueError) as error:
-            raise StoreError(f'{path} cannot be read ({error}): remove the folder') from error
+            return read_json(osp.join(self.folder, name))
+        except UnreachableError as error:
+            raise StoreError(str(error)) from error
+        except UserError as error:
+            raise StoreError(f'{error}: remove the folder') from error
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -14,6 +14,7 @@ from torch import nn
 
 from mmdynakd.models.fast import Fast
 from mmdynakd.models.samples import BatchViews
+from mmdynakd.names import unknown_names
 from mmdynakd.version import __version__
 
 from .records import flatten, rebuild
@@ -43,7 +44,7 @@ class RecordStore:
     """
 
     def __init__(self, path: str | None = None, dtype: str = 'float16', limit: int | None = None) -> None:
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise ValueError(f'model.store.dtype must be one of {list(DTYPES)}, got {dtype!r}')
         self.path = None if path is None else osp.abspath(osp.expanduser(path))
         self.dtype = dtype
@@ -57,8 +58,10 @@ class RecordStore:
         if value is None:
             return None
         value = value if isinstance(value, Mapping) else dict(path=value)
-        if set(value) - {'path', 'dtype'} or not isinstance(value.get('path'), (str, os.PathLike)):
-            raise ValueError(f"store must be a folder or dict(path='…', dtype='float16' or 'float32'), got {value!r}")
+        unknown = unknown_names(value, ('path', 'dtype'))
+        if unknown or not isinstance(value.get('path'), (str, os.PathLike)) or '\0' in str(value['path']):
+            raise ValueError(f"store must be a folder or dict(path='…', dtype='float16' or 'float32'), got {value!r}"
+                             f"{f'; unknown: {unknown}' if unknown else ''}")
         return cls(**value)
 
     def records(self, teacher: str, facts: dict, views: BatchViews, ids: torch.Tensor, device: torch.device,
