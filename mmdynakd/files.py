@@ -7,7 +7,6 @@ import os
 import os.path as osp
 import re
 import time
-import zipfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -60,21 +59,6 @@ def remove_temporaries(folder: str) -> None:
     for entry in os.scandir(folder):
         if TEMPORARY.match(entry.name) and entry.is_file():
             os.remove(entry.path)
-
-
-def damage_of_archive(path: str) -> str | None:
-    """What is wrong with a file that ``torch.save`` wrote, by the CRC-32 of each of its records; None if nothing is.
-
-    ``torch.load`` compares none of them: a flipped byte in a weight would pass.
-    """
-    try:
-        if not zipfile.is_zipfile(path):
-            return 'it is cut short, or no checkpoint'
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except Exception as error:  # damaged headers raise anything
-        return f'{type(error).__name__}: {error}'
-    return None if broken is None else f'the checksum of its record {broken} is wrong'
 
 
 def read_json(path: str) -> Any:

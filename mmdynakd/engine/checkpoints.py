@@ -3,12 +3,15 @@ import logging
 import os
 import os.path as osp
 import re
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 
-from mmdynakd.files import damage_of_archive, write_bytes, write_text
+from mmdynakd.errors import CheckpointError
+from mmdynakd.files import write_bytes, write_text
+from mmdynakd.safe_load import read_checkpoint
 
 ATOMIC = 'mmdynakd.atomic'
 TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth')
@@ -32,10 +35,19 @@ def newest_checkpoint(cfg: Config) -> str | None:
     A damaged one is passed over, with a warning that names it.
     """
     for path in saved_checkpoints(cfg):
-        damage = damage_of_archive(path)
+        damage = damage_of(path)
         if damage is None:
             return path
-        print_log(f'{path} is damaged ({damage}): passed over for the one before', 'current', logging.WARNING)
+        print_log(f'{path} {damage}: passed over for the one before', 'current', logging.WARNING)
+    return None
+
+
+def damage_of(path: str) -> str | None:
+    """What is wrong with a checkpoint, read whole: its checksums, and what it would run; None if nothing is."""
+    try:
+        read_checkpoint(Path(path))
+    except CheckpointError as error:
+        return str(error)
     return None
 
 

@@ -9,10 +9,9 @@ from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmdynakd.engine.checkpoints import saved_checkpoints
+from mmdynakd.engine.checkpoints import damage_of, saved_checkpoints
 from mmdynakd.engine.optim import THETA
 from mmdynakd.engine.unwrap import algorithm_of
-from mmdynakd.files import damage_of_archive
 from mmdynakd.models.teachers.records import flatten
 
 SHOWN = 8  # ids of a batch
@@ -82,7 +81,7 @@ class FaultReport:
         sizes = {n: float(p.detach().abs().max()) for n, p in algorithm_of(self.runner).lanes[lane].named_parameters()
                  if p.numel()}
         largest = max(sizes, key=lambda name: (not math.isfinite(sizes[name]), sizes[name]))
-        good = next((path for path in self._saved[entry] if osp.exists(path) and damage_of_archive(path) is None), None)
+        good = next((path for path in self._saved[entry] if osp.exists(path) and damage_of(path) is None), None)
         return (f'{guard.in_row[entry]} steps in a row were not finite (optim_wrapper.max_skipped={guard.max_skipped}'
                 f"): the run stops. {said}. The largest weight of lane '{lane}' is {sizes[largest]:.1e} ({largest}). "
                 f'Last good checkpoint: {good or f"none in {self.runner.work_dir}"}. What to try: a lower '

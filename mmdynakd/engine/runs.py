@@ -11,10 +11,10 @@ from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.logging import print_log
 
 from mmdynakd.errors import UserError
-from mmdynakd.files import damage_of_archive, remove_temporaries, write_json
+from mmdynakd.files import remove_temporaries, write_json
 from mmdynakd.report import of_the_work, versions
 
-from .checkpoints import newest_checkpoint, saved_checkpoints
+from .checkpoints import damage_of, newest_checkpoint, saved_checkpoints
 
 try:
     import fcntl
@@ -129,9 +129,9 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
     """Whether to train, and the checkpoint to go on from; notes the run in its work dir."""
     folder = cfg.work_dir
     if resume not in (None, NEWEST):
-        damage = damage_of_archive(resume) if osp.isfile(resume) else 'there is no such file'
+        damage = damage_of(resume) if osp.isfile(resume) else 'is missing'
         if damage:
-            raise RunError(f'--resume {resume}: {damage}; --resume alone takes the newest intact checkpoint of the '
+            raise RunError(f'--resume: {resume} {damage}; --resume alone takes the newest intact checkpoint of the '
                            'work dir')
     os.makedirs(folder, exist_ok=True)
     _lock(folder)

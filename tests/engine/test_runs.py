@@ -103,7 +103,7 @@ def test_no_flipped_byte_passes_for_a_weight(cfg):
     chance, refused = random.Random(0), 0
     for place in chance.sample(range(len(whole)), 250):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1:])
-        if files.damage_of_archive(str(path)):
+        if checkpoints.damage_of(str(path)):
             refused += 1
         else:
             assert torch.equal(torch.load(path, weights_only=True)['state_dict']['weight'], expected)
@@ -158,7 +158,7 @@ def test_a_checkpoint_given_by_name_must_be_whole(cfg, tmp_path, wrong):
     path = save(cfg, 'epoch_1.pth') if wrong == 'cut' else tmp_path / 'ghost.pth'
     if wrong == 'cut':
         cut(path)
-    with pytest.raises(RunError, match=f'--resume {path}: .*--resume alone'):
+    with pytest.raises(RunError, match=f'--resume: {path} is .*--resume alone'):
         begin(cfg, resume=str(path))
 
 
