@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from runs import CHECKOUT, read, run, search_config
 from test_compat import train
 from test_safe_load import Canary
@@ -159,7 +160,8 @@ def test_a_pickle_in_a_store_is_not_run(tmp_path, name):
     assert not canary.exists()
 
 
-def test_a_search_writes_below_its_work_dir_alone(tmp_path):
+def test_a_search_writes_below_its_work_dir_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})  # of the runners before
     cfg = search_config(tmp_path / 'deep' / 'work', **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1})
     cfg.custom_hooks[0].pop('baselines')
     cfg.custom_hooks[0].update(single_teachers=False)

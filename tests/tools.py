@@ -35,7 +35,7 @@ def call(name: str, *arguments: str) -> tuple[int, str]:
 def start(name: str, *arguments: str) -> tuple[int, str]:
     """The same in a process of its own."""
     ended = subprocess.run([sys.executable, str(CHECKOUT / 'tools' / f'{name}.py'), *arguments], text=True,
-                           capture_output=True, env={**os.environ, 'PYTHONPATH': str(CHECKOUT)})
+                           capture_output=True, cwd=CHECKOUT, env={**os.environ, 'PYTHONPATH': str(CHECKOUT)})
     return ended.returncode, ended.stderr
 
 

@@ -7,11 +7,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
 from mmdynakd.datasets.fingerprint import fingerprint
+from mmdynakd.safe_load import read_checkpoint
 
 from .checkpoints import saved_checkpoints
 
@@ -129,5 +130,4 @@ def outcome(work_dir: str) -> Iterator[tuple[str, str]]:
 
 
 def _content(path: str) -> Mapping:
-    safe = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 4)  # compat.py says why
-    return torch.load(path, map_location='cpu', weights_only=safe)
+    return read_checkpoint(Path(path))
