@@ -41,6 +41,7 @@ EXTRAS_REQUIRE = {
         'setuptools<82',
     ],
     'onedl': ['onedl-mmengine>=0.10.12,<1', 'onedl-mmcv>=2.3.6,<2.4', 'onedl-mmpretrain>=1.3.6,<2'],
+    'ray': ['ray>=2.40,<3'],  # tools/evaluate_candidates.py --engine ray
     'dev': ['hypothesis', 'nox', 'pytest', 'pytest-xdist', 'ruff'],
 }
 
