@@ -18,6 +18,7 @@ T = TypeVar('T')
 WAITS = (0.5, 1, 2, 4, 8)  # seconds between two tries
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOTCONN, errno.EBUSY, errno.EINTR,
            errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTRECOVERABLE}
+NESTING = 100
 TEMPORARY = re.compile(r'.+\.\d+\.tmp$')
 
 
@@ -69,6 +70,7 @@ def read_json(path: str) -> Any:
     """
     try:
         text = patiently(lambda: _text(path), path)
+        _check_nesting(text)
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
     except UnreachableError:
         raise
@@ -79,9 +81,18 @@ def read_json(path: str) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is no UTF-8 text (byte {error.start}): it is damaged, or another kind of file') \
             from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{path} is no JSON ({error or "nested too deep"}): it is cut short, or was edited wrongly') \
+    except ValueError as error:
+        raise UserError(f'{path} is no JSON ({error}): it is cut short, or was edited wrongly') \
             from error
+
+
+def _check_nesting(text: str) -> None:
+    """Python's parser recurses, to the end of the process where somebody has raised the recursion limit."""
+    depth = 0
+    for mark in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', text):
+        depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(mark.group(), 0)
+        if depth > NESTING:
+            raise ValueError('nested too deep')
 
 
 def patiently(action: Callable[[], T], path: str | os.PathLike, sleep: Callable[[float], None] | None = None) -> T:
