@@ -11,7 +11,7 @@ from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.logging import print_log
 
 from mmdynakd.errors import UserError
-from mmdynakd.files import remove_temporaries, write_json
+from mmdynakd.files import read_json, remove_temporaries, write_json
 from mmdynakd.report import of_the_work, versions
 
 from .checkpoints import damage_of, newest_checkpoint, saved_checkpoints
@@ -114,14 +114,13 @@ def read_run(work_dir: str) -> dict | None:
     path = osp.join(work_dir, RUN)
     if not osp.exists(path):
         return None
+    remedy = 'tools/train.py --fresh starts over beside what is there, --resume goes on from the newest checkpoint'
     try:
-        with open(path, encoding='utf-8') as file:
-            run = json.load(file)
-        if not all(isinstance(run[key], dict) for key in ('config', 'work', 'versions')):
-            raise TypeError('its entries are not mappings')
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f'{path} cannot be read ({type(error).__name__}: {error}); tools/train.py --fresh '
-                       'starts over beside what is there, --resume goes on from the newest checkpoint') from error
+        run = read_json(path)
+    except UserError as error:
+        raise RunError(f'{error}; {remedy}') from error
+    if not isinstance(run, dict) or not all(isinstance(run.get(key), dict) for key in ('config', 'work', 'versions')):
+        raise RunError(f"{path} is no note of a run, of which 'config', 'work' and 'versions' are objects; {remedy}")
     return run
 
 
