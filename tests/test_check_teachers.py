@@ -12,6 +12,7 @@ from runs import CHECKOUT, network, quick, search_config
 from mmdynakd.datasets import Digits
 from mmdynakd.engine.check import build_teachers, run_check
 from mmdynakd.engine.predictions import multiply_adds, parameters
+from mmdynakd.errors import CheckpointError
 from mmdynakd.report.teachers import Predictions, check_teachers, renumbered_accuracy
 from mmdynakd.report.teachers_table import teachers_table
 
@@ -205,7 +206,7 @@ def test_the_tool_prints_and_writes(digits, tmp_path, tool, capsys):
     assert (kept / 'teachers.md').read_text(encoding='utf-8') == table
     assert json.loads((kept / 'teachers.json').read_text(encoding='utf-8')) == report
     assert table.count('WARNING') == 3 and 'near chance (10.00 %)' in table  # they are untrained
-    with pytest.raises(SystemExit, match=r"^check_teachers.py: Teacher 'weak': the checkpoint .*no.pth is missing"):
+    with pytest.raises(CheckpointError, match=r"^Teacher 'weak': the checkpoint .*no.pth is missing"):
         tool(*arguments, 'model.teachers.weak.checkpoint=no.pth')
     with pytest.raises(SystemExit, match='2'):
         tool(tmp_path / 'config.py', '--launcher', 'pytorch')

@@ -9,10 +9,10 @@ import argparse
 import copy
 import os
 import os.path as osp
-import sys
 
 from mmdynakd.engine.determinism import compare
 from mmdynakd.engine.launch import add_common_arguments, load_config, train
+from mmdynakd.engine.tool import run_tool
 
 
 def main() -> int:
@@ -37,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

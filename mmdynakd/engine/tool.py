@@ -20,8 +20,10 @@ REMEDIES = {
 }
 
 
-def run_tool(main: Callable[[], None]) -> None:
-    """Runs a tool's ``main``; its exit code is 2 for a mistake found before anything was trained, 1 for later failures.
+def run_tool(main: Callable[[], int | None]) -> None:
+    """Runs a tool's ``main``, which may return an exit code.
+
+    It is 2 for a mistake that is found before anything was trained, 1 for a later failure.
 
     Whatever fails before the first training step is one message on stderr, ``error: …``. So is, later, what has a
     name: a :class:`UserError` or another exception of this package, a run that diverged, a file that cannot be
@@ -29,7 +31,7 @@ def run_tool(main: Callable[[], None]) -> None:
     Of several ranks the first says all, the others one line.
     """
     try:
-        main()
+        code = main()
     except Exception as error:
         begun, debug = getattr(error, BEGUN, False), '--debug' in sys.argv
         if begun and not has_a_name(error):
@@ -37,7 +39,9 @@ def run_tool(main: Callable[[], None]) -> None:
         if debug:
             traceback.print_exc()
         print(message(error, debug), file=sys.stderr, flush=True)
-        sys.exit(LATER if begun else BEFORE)
+        code = LATER if begun else BEFORE
+    if code:
+        sys.exit(code)
 
 
 def has_a_name(error: Exception) -> bool:
