@@ -12,7 +12,9 @@ import shlex
 import signal
 import sys
 
-from mmdynakd.engine.fanout import Engine, EngineError, Plan, RunsFailed, check_lanes, evaluate, make_plan
+from mmdynakd.engine.fanout import Engine, Plan, RunsFailed, check_lanes, evaluate, make_plan
+from mmdynakd.engine.tool import LATER, run_tool
+from mmdynakd.errors import UserError
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -31,6 +33,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--retries', type=int, default=3, help='ray: of a run whose worker or node was lost')
     parser.add_argument('--partition', help='slurm: where to')
     parser.add_argument('--submit-only', action='store_true', help='slurm: do not wait for the runs')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
     args = parser.parse_args(own)
     args.extra = extra
     positive = [key for key in ('jobs', 'cpus_per_run') if getattr(args, key) is not None and getattr(args, key) < 1]
@@ -64,28 +67,24 @@ def slurm(args: argparse.Namespace, plan: Plan) -> Engine:
 ENGINES = dict(local=local, ray=ray, slurm=slurm)
 
 
-def main(argv: list[str]) -> int:
-    args = parse(argv)
+def main() -> None:
+    args = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine is stopped
+    plan = make_plan(args.results_dir, args.seeds)
+    if args.gpus_per_run not in (None, 0, plan.processes):
+        raise UserError(f'--gpus-per-run {args.gpus_per_run}: the search shared its batch among {plan.processes} '
+                        'processes, and a run has as many; give 0 or that many GPUs')
+    check_lanes(plan)
     again = f'the same command goes on where this one stopped:\n  python {shlex.join(sys.argv)}'
     try:
-        plan = make_plan(args.results_dir, args.seeds)
-        if args.gpus_per_run not in (None, 0, plan.processes):
-            raise ValueError(f'--gpus-per-run {args.gpus_per_run}: the search shared its batch among {plan.processes} '
-                             'processes, and a run has as many; give 0 or that many GPUs')
-        check_lanes(plan)
         evaluate(plan, ENGINES[args.engine](args, plan), submit_only=args.submit_only)
-    except (RunsFailed, EngineError) as error:
-        print(f'{error}\n{again}', file=sys.stderr)
-        return 1
-    except (ValueError, KeyError, OSError) as error:
-        print(f'evaluate_candidates: {error}', file=sys.stderr)
-        return 2
+    except RunsFailed as error:
+        print(f'error: {error}\n{again}', file=sys.stderr)
+        sys.exit(LATER)
     except KeyboardInterrupt:
         print(f'\ninterrupted; {again}', file=sys.stderr)
-        return 130
-    return 0
+        sys.exit(130)
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))
+    run_tool(main)

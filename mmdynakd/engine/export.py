@@ -1,6 +1,5 @@
 """A student alone: a checkpoint and a config that MMPretrain loads."""
 import copy
-import json
 import os
 import os.path as osp
 
@@ -8,7 +7,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmdynakd.files import write_bytes, write_json
+from mmdynakd.files import read_json, write_bytes, write_json
 from mmdynakd.models.classifier import classifier_config
 
 
@@ -51,8 +50,7 @@ def copy_student(source: str, out_dir: str) -> None:
     for name in ('student.py', 'student.pth'):
         with open(osp.join(source, name), 'rb') as file:
             write_bytes(out_dir, name, file.read())
-    with open(osp.join(source, 'student.yml'), encoding='utf-8') as file:
-        dataset = json.load(file)['Models'][0]['Results'][0]['Dataset']
+    dataset = read_json(osp.join(source, 'student.yml'))['Models'][0]['Results'][0]['Dataset']
     write_json(out_dir, 'student.yml', _model_index(osp.join(out_dir, 'student.pth'), dataset))
 
 

@@ -107,9 +107,11 @@ def run(cfg: Config, action: Callable[[Runner], object]) -> None:
         action(built(cfg, steps))
 
 
-def built(cfg: Config, steps: 'Steps') -> Runner:
+def built(cfg: Config, *hooks: Hook) -> Runner:
+    """The Runner of a config, and hooks that are no part of it: what it computes does not depend on them."""
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.register_hook(steps, 'LOWEST')
+    for hook in hooks:
+        runner.register_hook(hook, 'LOWEST')
     return runner
 
 

@@ -1,5 +1,4 @@
 """Independent runs give what lanes side by side give, whatever they run on and whatever interrupts them."""
-import importlib.util
 import io
 import json
 import os
@@ -13,7 +12,7 @@ import fake_slurm
 import pytest
 from fanout_runs import FEW, assert_lanes_equal, copy_search, few, lines, searched
 from mmengine.config import Config
-from runs import CHECKOUT, TEACHERS, quick, read, run, same, weights
+from runs import TEACHERS, quick, read, run, same, weights
 from test_fanout_engines import until
 
 from mmdynakd.engine.fanout import RunsFailed, evaluate, make_plan
@@ -23,6 +22,7 @@ from mmdynakd.engine.fanout.slurm import SlurmEngine
 from mmdynakd.engine.fanout.worker import assign, work
 from mmdynakd.engine.runs import _note
 from mmdynakd.report import config_hash
+from tools import call
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -176,14 +176,6 @@ def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, en
     assert (wanted.results() is None) == ends_it
 
 
-def command_line(*arguments: str) -> tuple:
-    """``tools/evaluate_candidates.py`` in this process."""
-    spec = importlib.util.spec_from_file_location('evaluate_candidates', CHECKOUT / 'tools' / 'evaluate_candidates.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main([str(argument) for argument in arguments])
-
-
 def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
         search, fanned, tmp_path, capfd, monkeypatch):
     """One run is there, of two local ones one is killed; Slurm, faked, goes on with it, and all is collected."""
@@ -197,12 +189,13 @@ def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
 
     killer = threading.Thread(target=kill_it)
     killer.start()
-    assert command_line(work_dir, '--jobs', 2) == 1
+    code, errors = call('evaluate_candidates', str(work_dir), '--jobs', '2')
     killer.join()
-    said = capfd.readouterr()
-    assert '2 of 3 finished, 0 running, 1 failed' in said.out
-    assert 'cat1-seed0: killed by signal 9' in said.err and 'the same command goes on' in said.err
-    assert f"(log {work_dir / 'runs' / 'cat1-seed0' / 'log.txt'})" in said.out and said.out.count('(log ') >= 1
+    out = capfd.readouterr().out
+    assert code == 1
+    assert '2 of 3 finished, 0 running, 1 failed' in out
+    assert 'cat1-seed0: killed by signal 9' in errors and 'the same command goes on' in errors
+    assert f"(log {work_dir / 'runs' / 'cat1-seed0' / 'log.txt'})" in out and out.count('(log ') >= 1
     assert_lanes_equal(search, work_dir, FEW[1:])
     assert not (work_dir / 'results.json').exists()
     (work_dir / 'hold_cat1-seed0').unlink()
@@ -212,9 +205,10 @@ def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
     monkeypatch.setenv('PATH', f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv('FAKE_SLURM', str(tmp_path / 'state'))
     monkeypatch.setattr(SlurmEngine, 'interval', 0.2)
-    assert command_line(work_dir, '--engine', 'slurm', '--submit-only', '--', '--time=0:10') == 0
+    command = ['evaluate_candidates', str(work_dir), '--engine', 'slurm']
+    assert call(*command, '--submit-only', '--', '--time=0:10') == (0, '')
     assert '1 runs stay with Slurm' in capfd.readouterr().out
-    assert command_line(work_dir, '--engine', 'slurm') == 0
+    assert call(*command)[0] == 0
     calls = [json.loads(line) for line in (tmp_path / 'state' / 'argv').read_text().splitlines()]
     assert ['--time=0:10' in call for call in calls if call[0] == 'sbatch'] == [True]
     assert [lines(work_dir, f'starts_{name}') for name in FEW] == [['0', '5'], [], ['0']]
@@ -269,7 +263,8 @@ def test_failed_runs_are_an_error_that_names_them(search, tmp_path):
     log = work_dir / 'runs' / 'cat1-seed0' / 'log.txt'
     assert first == f'  cat1-seed0: exit status 1: torch.SomeError: told to (log {log})'
     assert second.startswith('  cat2-seed0: exit status 1: no output (log ')
-    assert f'FAILED               exit status 1: torch.SomeError: told to (log {log})' in out.getvalue()
+    shown = next(line for line in out.getvalue().splitlines() if line.startswith('cat1-seed0  FAILED '))
+    assert shown.endswith(f' exit status 1: torch.SomeError: told to (log {log})')
 
 
 def test_a_run_without_results_is_a_failure_once_they_had_time_to_be_seen(search, tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from mmdynakd.engine.runs import set_aside
+from mmdynakd.errors import UserError
 
 from .collect import collect, paths
 from .display import Display
@@ -18,7 +19,7 @@ from .worker import LOG, assign, assigned, command
 ERROR = re.compile(r'(?:\[rank\d+\]: )?((?:\w+\.)*\w+(?:Error|Exception): .*)')  # the last line of a traceback
 
 
-class RunsFailed(RuntimeError):
+class RunsFailed(UserError):
     """Some runs came to no end; the message names each with its log."""
 
 

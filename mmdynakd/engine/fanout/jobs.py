@@ -3,6 +3,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mmdynakd.errors import UserError
+
 
 @dataclass(frozen=True)
 class Job:
@@ -50,7 +52,7 @@ class Engine(Protocol):
         """The caller ends before the jobs do; returns what to tell the user of them."""
 
 
-class EngineError(RuntimeError):
+class EngineError(UserError):
     """An engine is not there or refuses the jobs; the message says what to do."""
 
 

@@ -1,7 +1,6 @@
 """What is to be run: every candidate and baseline with every seed, each as a run of its own."""
 import copy
 import functools
-import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from mmengine.utils import import_modules_from_strings
 
 from mmdynakd.engine.hooks.evaluation import all_baselines, evaluation_lanes, fixed_config, search_hook
 from mmdynakd.engine.runs import RUN, read_run
+from mmdynakd.errors import UserError
+from mmdynakd.files import read_json
+from mmdynakd.names import is_lane_name, unknown_names
 from mmdynakd.registry import MODELS
-from mmdynakd.report import config_hash
+from mmdynakd.report import config_hash, read_candidates
 
-from .candidates import check_folder_name, read_candidates
-
-RUNS, RESULTS = 'runs', 'results.json'
+CANDIDATES, RUNS, RESULTS = 'candidates.json', 'runs', 'results.json'
 
 
 @dataclass(frozen=True)
@@ -98,38 +98,60 @@ def make_plan(results_dir: str, seeds: Sequence[int] | None = None) -> Plan:
         seeds: distinct, >= 0; by default the search's own.
 
     Raises:
-        ValueError: what is there is no search, or no whole one; see also :func:`read_candidates`.
+        UserError: what is there is no search, or no whole one; see also :func:`mmdynakd.report.read_candidates`.
     """
     results_dir = osp.abspath(results_dir)
     noted = read_run(results_dir)
     if noted is None:
-        raise ValueError(f'{osp.join(results_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
-                         'tools/train.py leaves it')
+        raise UserError(f'{osp.join(results_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
+                        'tools/train.py leaves it')
     cfg = Config(noted['config'], cfg_text=' ', filename=noted.get('filename'))
     hook = search_hook(cfg)
     if hook is None or not (cfg.get('model') or {}).get('teachers'):
-        raise ValueError(f'{results_dir} holds a run without a mmdynakd.CandidateEvaluationHook in custom_hooks: it '
-                         'searched no candidates')
-    found = read_candidates(results_dir, cfg)
+        raise UserError(f'{results_dir} holds a run without a mmdynakd.CandidateEvaluationHook in custom_hooks: it '
+                        'searched no candidates')
+    found = _candidates(osp.join(results_dir, CANDIDATES), cfg)
     seeds = list(seeds) if seeds is not None else [found['seed']]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError(f'seeds must be distinct and >= 0, got {seeds}')
+        raise UserError(f'--seeds must be distinct and >= 0, got {seeds}')
     candidates = [candidate['name'] for candidate in found['candidates']]
     baselines = all_baselines(hook.get('baselines'), hook.get('single_teachers', False), found['teachers'])
-    repeated = sorted(set(candidates) & set(baselines))
-    if repeated:
-        raise ValueError(f'candidates and baselines share the names {repeated}')
-    for name in baselines:
-        check_folder_name(name)
+    _check_names(candidates, list(baselines))
     return Plan(results_dir, cfg, evaluation_lanes(cfg, found['candidates'], baselines), candidates,
                 hook.get('evaluation') or {}, hook.get('metric', 'accuracy/top1'), seeds, _processes(noted))
 
 
+def _candidates(path: str, cfg: Config) -> dict:
+    """The candidates in a file, whose teachers and lanes must be those of the search's config."""
+    if not osp.isfile(path):
+        raise UserError(f'{path} is missing: the search has not come to its end; it goes on by the command that '
+                        'started it')
+    found = read_candidates(path)
+    unknown = unknown_names(found['teachers'], cfg.model.teachers)
+    if unknown or 'seed' not in found:
+        raise UserError(f"{path}: {f'the config has no teachers {unknown}' if unknown else 'seed is missing'}; run the "
+                        'search again, which writes it anew')
+    lanes = list(cfg.model.get('lanes') or ['search'])
+    for number, candidate in enumerate(found['candidates']):
+        unknown = unknown_names([candidate.get('lane', lanes[0])], lanes)
+        if unknown:
+            raise UserError(f'{path}: candidates[{number}]: lane {unknown} is none of the config, {lanes}')
+    return found
+
+
+def _check_names(candidates: Sequence[str], baselines: Sequence[str]) -> None:
+    """Names of lanes name folders."""
+    repeated = sorted(set(candidates) & set(baselines))
+    if repeated:
+        raise UserError(f'candidates and baselines share the names {repeated}')
+    for name in baselines:
+        if not is_lane_name(name):
+            raise UserError(f"the baseline {name!r} cannot name a lane: no '.', '/' or 'loss', nothing unseen, at most "
+                            '100 characters')
+
+
 def check_lanes(plan: Plan) -> None:
     """Builds all lanes with their teachers once, on the CPU, so that what is wrong with them shows now.
-
-    Raises:
-        ValueError: with what the component says.
     """
     cfg = plan.side_by_side(plan.seeds[0])
     import_custom(cfg)
@@ -137,10 +159,7 @@ def check_lanes(plan: Plan) -> None:
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    try:
-        MODELS.build(model)
-    except Exception as error:  # whatever a component or a library raises
-        raise ValueError(f'the lanes {list(plan.lanes)} cannot be built: {error}') from error
+    MODELS.build(model)
 
 
 def import_custom(cfg: Config) -> None:
@@ -152,9 +171,8 @@ def import_custom(cfg: Config) -> None:
 def finished_results(folder: str, config_sha256: str) -> dict | None:
     """The results in ``folder``, if they are there and of that config."""
     try:
-        with open(osp.join(folder, RESULTS), encoding='utf-8') as file:
-            results = json.load(file)
-    except (OSError, ValueError):
+        results = read_json(osp.join(folder, RESULTS))
+    except UserError:
         return None
     return results if isinstance(results, dict) and results.get('config_sha256') == config_sha256 else None
 

@@ -1,12 +1,11 @@
 """Jobs as one array of Slurm, watched through its queue."""
-import json
 import os
 import os.path as osp
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from mmdynakd.files import write_json, write_text
+from mmdynakd.files import read_json, write_json, write_text
 
 from .jobs import EngineError, Job
 
@@ -91,8 +90,7 @@ class SlurmEngine:
         found = []
         for name in sorted(os.listdir(self.folder)):
             if name.startswith('tasks_') and name.endswith('.json'):
-                with open(osp.join(self.folder, name), encoding='utf-8') as file:
-                    content = json.load(file)
+                content = read_json(osp.join(self.folder, name))
                 if content.get('array'):
                     found.append((content['array'], content['names']))
         return found

@@ -4,7 +4,6 @@ FOLDER holds ``assignment.json``. The run goes on from its newest checkpoint; a 
 another process trains in the folder, this one waits, and then takes over or finds it finished.
 """
 import argparse
-import json
 import os
 import os.path as osp
 import sys
@@ -16,7 +15,8 @@ from mmengine.logging import print_log
 
 from mmdynakd.engine.launch import built, connected
 from mmdynakd.engine.runs import RunInUse, begin, finish
-from mmdynakd.files import write_json
+from mmdynakd.errors import UserError
+from mmdynakd.files import read_json, write_json
 
 from .plan import Run, finished_results, import_custom
 from .progress import ProgressHook
@@ -49,10 +49,9 @@ def assign(run: Run) -> None:
 def assigned(folder: str) -> tuple[Config, str] | None:
     """The config in a run's folder and its hash; None where there is none."""
     try:
-        with open(osp.join(folder, ASSIGNMENT), encoding='utf-8') as file:
-            content = json.load(file)
+        content = read_json(osp.join(folder, ASSIGNMENT))
         return Config(content['config'], cfg_text=' ', filename=content['filename']), content['config_sha256']
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         return None
 
 
@@ -60,22 +59,19 @@ def work(folder: str) -> None:
     """Does the run in ``folder`` to its end, unless that was reached before.
 
     Raises:
-        ValueError: without an assignment that can be read.
+        UserError: without an assignment that can be read.
     """
     found = assigned(folder)
     if found is None:
-        raise ValueError(f'{osp.join(folder, ASSIGNMENT)} is missing or damaged on {os.uname().nodename}: the results '
-                         'must lie on a file system that all machines share; tools/evaluate_candidates.py writes it')
+        raise UserError(f'{osp.join(folder, ASSIGNMENT)} is missing or damaged on {os.uname().nodename}: the results '
+                        'must lie on a file system that all machines share; tools/evaluate_candidates.py writes it')
     cfg, config_sha256 = found
     import_custom(cfg)
     with connected(cfg):
         if not _begin_when_free(cfg):
             return
         if finished_results(folder, config_sha256) is None:  # or ended between its results and this note
-            runner = built(cfg)
-            if is_main_process():
-                runner.register_hook(ProgressHook())
-            runner.train()
+            built(cfg, *([ProgressHook()] if is_main_process() else [])).train()
         finish(cfg)
 
 

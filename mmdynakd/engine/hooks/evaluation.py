@@ -30,7 +30,7 @@ def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping
 def evaluation_lanes(cfg: Config, candidates: Sequence[Mapping], baselines: Mapping[str, Mapping]) -> dict[str, dict]:
     """The lanes that an evaluation of a search trains: one a candidate, then the baselines."""
     searched = cfg.model.get('lanes') or {}
-    lanes = {c['name']: candidate_lane(searched.get(c['lane']) or {}, c['theta']) for c in candidates}
+    lanes = {c['name']: candidate_lane(searched.get(c.get('lane')) or {}, c['theta']) for c in candidates}
     return {**lanes, **baselines}
 
 
