@@ -7,22 +7,37 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 PATIENCE = 20  # seconds, less than torchrun's
+MISTAKE = 2  # exit code of our tools for what is found before anything is trained
 
 
 def main() -> None:
     try:
         run.main()
     except ChildFailedError as error:
+        if is_mistake(error.failures):  # the processes have said it
+            sys.exit(MISTAKE)
         sys.exit(f'{error}\n{explained(error.failures)}')
+
+
+def is_mistake(failures: dict[int, ProcessFailure]) -> bool:
+    """Whether all that ended did so for one reason, before anything was trained."""
+    ended = own_ends(failures).values()
+    reasons = {f.message if isinstance(f.message, str) else f.message['message'] for f in ended}
+    return len(reasons) == 1 and all(failure.exitcode == MISTAKE for failure in ended)
+
+
+def own_ends(failures: dict[int, ProcessFailure]) -> dict[int, ProcessFailure]:
+    """Without those that torchrun sent SIGTERM to because another had ended."""
+    return {rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM} or failures
 
 
 def explained(failures: dict[int, ProcessFailure]) -> str:
     """Which rank ended the run: the first that was killed, else the first with an error of its own.
 
     A killed one leaves no note of when, and the others' errors, of connections that it closed, may be dated before.
-    torchrun itself sends the others SIGTERM, and SIGKILL to those that do not follow within half a minute.
+    torchrun itself sends SIGKILL to those that do not follow its SIGTERM within half a minute.
     """
-    ended = {rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM} or failures
+    ended = own_ends(failures)
     errors = {rank: failure for rank, failure in ended.items() if failure.exitcode > 0}
     until = min((failure.timestamp for failure in errors.values()), default=math.inf) + PATIENCE
     killed = {rank: failure for rank, failure in ended.items() if failure.exitcode < 0 and failure.timestamp < until}

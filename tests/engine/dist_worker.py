@@ -18,10 +18,10 @@ import torch._decomp.decompositions_for_jvp  # noqa: F401  # seconds, which ever
 from dist_cases import ON_FOUR, RESUMED, UNEVEN, VARIANTS, WORLDS, dist_config, resumable, searched
 from dist_parts import NoCollective
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from mmengine.runner import amp
+from mmengine.runner import Runner, amp
 from runs import CutOff, Interrupted, quick
 
-from mmdynakd.engine.launch import built, use_gloo
+from mmdynakd.engine.launch import use_gloo
 from mmdynakd.engine.runs import begin, finish
 
 
@@ -73,7 +73,7 @@ def train(cfg, world: int) -> None:
     cfg.experiment_name = uuid.uuid4().hex  # MMEngine shares logs between runs of one name and second
     with quick():
         assert begin(cfg)
-        built(cfg).train()
+        Runner.from_cfg(cfg).train()
         finish(cfg)
 
 

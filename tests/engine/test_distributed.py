@@ -75,7 +75,7 @@ def test_a_killed_process_ends_the_others_within_a_minute(both):
 
 def test_an_error_of_one_process_ends_the_others_and_is_shown(tmp_path):
     cfg = faulty(tmp_path, 'error')
-    cfg.custom_hooks[-1].update(at=0)
+    cfg.custom_hooks[-1].update(at=1)
     ended = launch(cfg, tmp_path, 2)
     assert ended.returncode != 0 and time.time() - (tmp_path / 'failed').stat().st_mtime < 60
     assert 'RuntimeError: this rank has had enough' in ended.stderr

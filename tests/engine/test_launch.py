@@ -7,6 +7,7 @@ import pytest
 import torch.distributed
 from mmengine.config import Config
 from runs import CHECKOUT
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from toys import built, dynakd_cfg
 
 from mmdynakd.engine.launch import connected, keep_teacher_order, use_gloo
@@ -51,6 +52,34 @@ def test_an_error_is_noted_for_torchrun(monkeypatch, tmp_path):
     assert 'ZeroDivisionError' in (tmp_path / 'error.json').read_text()
 
 
+@pytest.fixture(scope='module')
+def torchrun():
+    spec = importlib.util.spec_from_file_location('torchrun', CHECKOUT / 'tools' / 'torchrun.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(('ended', 'is_mistake'), [
+    ({0: (2, 'no such file'), 1: (2, dict(message='no such file'))}, True),
+    ({0: (2, 'no such file'), 1: (-15, '')}, True),
+    ({0: (2, 'connection reset'), 1: (2, 'out of room')}, False), ({0: (2, 'a'), 1: (-9, '')}, False),
+    ({0: (1, 'a'), 1: (1, 'a')}, False)])
+def test_the_launcher_adds_nothing_to_a_mistake_that_all_processes_found(torchrun, monkeypatch, ended, is_mistake):
+    failures = {rank: ProcessFailure(rank, 10 + rank, code, '') for rank, (code, _) in ended.items()}
+    for rank, (_, message) in ended.items():
+        failures[rank].message = message
+
+    def fail():
+        raise ChildFailedError('train.py', failures)
+
+    monkeypatch.setattr(torchrun.run, 'main', fail)
+    with pytest.raises(SystemExit) as ending:
+        torchrun.main()
+    assert (ending.value.code == 2) is is_mistake
+    assert is_mistake or 'the other processes were ended too' in ending.value.code
+
+
 ERROR, KILL, TERM = 1, -9, -15
 
 
@@ -63,10 +92,7 @@ ERROR, KILL, TERM = 1, -9, -15
     ({0: (ERROR, 0), 1: (KILL, 31)}, 'rank 0 (process 10) ended with exit code 1, its error is above; rank 1 hung;'),
     ({0: (TERM, 1), 1: (TERM, 0)}, 'rank 1 (process 11) was killed by SIGTERM;'),
 ])
-def test_the_launcher_names_who_ended_first(ended, said):
-    spec = importlib.util.spec_from_file_location('torchrun', CHECKOUT / 'tools' / 'torchrun.py')
-    torchrun = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(torchrun)
+def test_the_launcher_names_who_ended_first(torchrun, ended, said):
     failures = {rank: SimpleNamespace(exitcode=code, timestamp=when, pid=10 + rank)
                 for rank, (code, when) in ended.items()}
     assert torchrun.explained(failures).startswith(said.replace('the others', 'the other processes were ended'))
