@@ -98,7 +98,7 @@ CASES = {
     'checkpoint missing': (lambda cfg: checkpoint(cfg).unlink(),
                            ["Teacher 'middle'", 'teachers/middle.pth', 'is missing', TRAIN_IT]),
     'checkpoint cut short': (truncate,
-                             ["Teacher 'middle'", 'teachers/middle.pth', 'damaged, cut short', TRAIN_IT]),
+                             ["Teacher 'middle'", 'teachers/middle.pth', 'is damaged', TRAIN_IT]),
     'checkpoint of another network': (
         lambda cfg: torch.save(dict(state_dict=network(14).state_dict()), checkpoint(cfg)),
         ["Teacher 'middle'", 'teachers/middle.pth', 'of another architecture',
@@ -278,7 +278,7 @@ COMMANDS = {
     'an option: a key below': (['{good}', '--cfg-options', 'train_cfg.max_epoch=3'], None,
                                ["train_cfg: mmdynakd.BilevelTrainLoop takes no 'max_epoch' "
                                 "(did you mean 'max_epochs'?)"]),
-    'resume from nowhere': (['{good}', '--resume', 'no/such.pth'], None, ['no/such.pth', 'there is no such file']),
+    'resume from nowhere': (['{good}', '--resume', 'no/such.pth'], None, ['no/such.pth', 'is missing']),
     'resume from a page': (['{good}', '--resume', '{config}'], '<html>404', ['{config}', '--resume alone takes']),
     'work dir is a file': (['{good}', '--work-dir', '{config}'], 'x', ['{config}', '--work-dir']),
 }

@@ -253,7 +253,7 @@ def test_killed_while_writing_it_serves_only_what_is_whole(tmp_path):
             shelf = shelf_in(tmp_path)
             for k in itertools.count():
                 put(shelf, [(7 * k + i) % (3 * SIZE) for i in range(4)])
-        time.sleep(generator.uniform(0, 0.03))
+        time.sleep(generator.uniform(0, 0.2))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found.update(served(shelf_in(tmp_path), range(3 * SIZE)))
