@@ -178,8 +178,8 @@ def use_gloo(cfg: Config) -> None:
     A collective waits ``env_cfg.dist_cfg.timeout`` seconds for the other ranks, 600 by default.
     """
     if cfg.get('sync_bn'):
-        raise ValueError(f"sync_bn={cfg.sync_bn!r} is MMEngine's, and torch's SyncBatchNorm runs on GPUs alone: remove "
-                         'it, and set model.sync_bn=True')
+        raise UserError(f"sync_bn={cfg.sync_bn!r} is MMEngine's, and torch's SyncBatchNorm runs on GPUs alone: remove "
+                        'it, and set model.sync_bn=True')
     if not dist.is_initialized():
         seconds = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout', GLOO_TIMEOUT)
         dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=seconds))

@@ -13,6 +13,8 @@ from mmengine.logging import print_log
 from mmengine.runner import set_random_seed
 from torch.utils.data import DataLoader
 
+from mmdynakd.errors import UserError
+
 RESTARTS = 3  # of a round's workers without a batch in between
 
 
@@ -128,12 +130,12 @@ class _SeededWorker:
 
 
 def check_lengths(dataloader: DataLoader, key: str) -> None:
-    """Raises ValueError, on every rank, if the ranks have different numbers of batches: some would wait for ever."""
+    """Raises UserError, on every rank, if the ranks have different numbers of batches: some would wait for ever."""
     lengths = [int(length) for length in all_gather(torch.tensor(len(dataloader)))]
     if len(set(lengths)) > 1:
         other = not dataloader.drop_last
-        raise ValueError(f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs all '
-                         f'ranks: set {key}.sampler.round_up=True, which repeats samples, or {key}.drop_last={other}')
+        raise UserError(f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs all '
+                        f'ranks: set {key}.sampler.round_up=True, which repeats samples, or {key}.drop_last={other}')
 
 
 class CyclingBatches:
