@@ -1,4 +1,6 @@
 """What a person sees when a tool fails, through the true command line where it matters."""
+import time
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -83,6 +85,27 @@ def test_a_bug_in_training_keeps_its_traceback(folder, monkeypatch):
         call('train', str(folder / 'good.py'), '--work-dir', str(work))
     assert getattr(caught.value, BEGUN) is True
     assert (work / 'run.json').exists() and list(work.glob('2*_*'))  # what a run that began has written stays
+
+
+def test_an_evaluation_that_fails_after_a_finished_search_has_begun(folder, monkeypatch):
+    from mmdynakd.models import DynaKD
+    original = DynaKD.loss
+
+    def fails_in_the_evaluation(self, *args):
+        if 'cat1' in self.lanes:
+            raise AssertionError('a bug')
+        return original(self, *args)
+
+    monkeypatch.setattr(DynaKD, 'loss', fails_in_the_evaluation)
+    work, logs = folder / 'later', 0
+    for _ in range(2):  # the second time the search has nothing left to do
+        config = Config.fromfile(folder / 'good.py')
+        with pytest.raises(AssertionError, match='a bug') as caught:
+            call('train', str(write_config(config, folder / 'later.py')), '--work-dir', str(work))
+        assert getattr(caught.value, BEGUN) is True
+        assert (work / 'candidates.json').exists() and len(list(work.glob('2*_*'))) > logs
+        logs = 1
+        time.sleep(1)  # MMEngine names a log folder after the second
 
 
 @pytest.mark.parametrize('error', [FloatingPointError('lane search diverged'), UserError('x'), MemoryError('x'),

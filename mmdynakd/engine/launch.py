@@ -123,6 +123,9 @@ class Steps(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         self.begun = True
 
+    def after_train(self, runner: Runner) -> None:
+        self.begun = True  # a search that was done before: its evaluation comes now
+
 
 @contextlib.contextmanager
 def watched(cfg: Config) -> Iterator[Steps]:
