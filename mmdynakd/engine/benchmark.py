@@ -159,7 +159,7 @@ def _once(cfg: Config) -> dict:
     keep_teacher_order(cfg)
     cfg.experiment_name = osp.relpath(cfg.work_dir).replace(os.sep, '_') + f'_{os.getpid()}'
     train(cfg)
-    return read_results(_folder(cfg, RESULTS), _metric(cfg))
+    return read_results(_folder(cfg, RESULTS), (search_hook(cfg) or {}).get('metric'))
 
 
 def _finished(cfg: Config, seed: int, parts: Sequence[str]) -> bool:

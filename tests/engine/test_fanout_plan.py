@@ -70,7 +70,7 @@ def test_baselines_that_would_leave_the_folder_are_errors(fanout_search, tmp_pat
 
 @pytest.mark.parametrize('change, arguments, words', [
     (lambda d: (d / 'run.json').unlink(), [], ['run.json is missing', 'work dir of a DynaKD search']),
-    (lambda d: (d / 'run.json').write_text('{'), [], ['run.json cannot be read']),
+    (lambda d: (d / 'run.json').write_text('{'), [], ['run.json is no JSON']),
     (lambda d: (d / 'candidates.json').unlink(), [], ['candidates.json is missing', 'has not come to its end']),
     (lambda d: d.joinpath('run.json').write_text(json.dumps(dict(config={}, work={}, versions={}))), [],
      ['without a mmdynakd.CandidateEvaluationHook']),
