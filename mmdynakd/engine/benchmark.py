@@ -163,7 +163,7 @@ def _once(cfg: Config) -> dict:
 
 
 def _finished(cfg: Config, seed: int, parts: Sequence[str]) -> bool:
-    return all(osp.exists(_folder(cfg, f'seed{seed}', part, RESULTS), _metric(cfg)) for part in parts)
+    return all(osp.exists(_folder(cfg, f'seed{seed}', part, RESULTS)) for part in parts)
 
 
 def _joined(cfg: Config, seed: int, parts: Sequence[str]) -> dict:
