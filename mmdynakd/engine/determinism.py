@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config
@@ -120,14 +120,10 @@ def outcome(work_dir: str) -> Iterator[tuple[str, str]]:
                 yield name, fingerprint(file.read())
     student = osp.join(work_dir, 'student.pth')
     if osp.exists(student):
-        yield 'student.pth', fingerprint(_content(student)['state_dict'])
+        yield 'student.pth', fingerprint(read_checkpoint(Path(student))['state_dict'])
     for stage in ('', 'evaluation'):
         newest = saved_checkpoints(Config(dict(work_dir=osp.join(work_dir, stage))))
         if newest:
-            for part, value in _content(newest[0]).items():
+            for part, value in read_checkpoint(Path(newest[0])).items():
                 if part not in OF_ONE_RUN:
                     yield osp.join(stage, osp.basename(newest[0]), part), fingerprint(value)
-
-
-def _content(path: str) -> Mapping:
-    return read_checkpoint(Path(path))

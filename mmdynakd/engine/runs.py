@@ -1,30 +1,24 @@
 """A run and its work dir: begun, gone on with, or left as it is because it is finished."""
-import functools
 import json
 import logging
 import os
 import os.path as osp
-from typing import IO, Any
+from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, get_world_size, is_main_process, master_only
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.logging import print_log
 
 from mmdynakd.errors import UserError
 from mmdynakd.files import read_json, remove_temporaries, write_json
-from mmdynakd.report import of_the_work, versions
+from mmdynakd.report import versions
 
 from .checkpoints import damage_of, newest_checkpoint, saved_checkpoints
+from .locks import lock, unlock
+from .settings import comparable, differences
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
-
-RUN, LOCK = 'run.json', 'run.lock'
+RUN = 'run.json'
 NEWEST = 'newest'
-SHOWN = 8  # differing settings in a message
-_LOCKS: dict[str, IO] = {}
 
 
 class RunError(UserError):
@@ -87,7 +81,7 @@ def set_aside(folder: str) -> None:
         RunInUse: if a process trains in it.
     """
     os.makedirs(folder, exist_ok=True)
-    _lock(folder)
+    _take(folder)
     try:
         _move_aside(folder)
     finally:
@@ -100,7 +94,7 @@ def holds(cfg: Config) -> bool:
         run = read_run(cfg.work_dir)
     except RunError:
         return False
-    return run is not None and run['work'] == _comparable(cfg)
+    return run is not None and run['work'] == comparable(cfg)
 
 
 def read_run(work_dir: str) -> dict | None:
@@ -133,7 +127,7 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
             raise RunError(f'--resume: {resume} {damage}; --resume alone takes the newest intact checkpoint of the '
                            'work dir')
     os.makedirs(folder, exist_ok=True)
-    _lock(folder)
+    _take(folder)
     if fresh:
         _move_aside(folder)
     before = read_run(folder) if resume is None else None
@@ -161,38 +155,15 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
 
 def _note(cfg: Config) -> dict:
     config = json.loads(json.dumps(cfg.to_dict(), default=repr), parse_constant=str)
-    return dict(finished=False, filename=cfg.filename, work=_comparable(cfg), versions=versions(), config=config)
-
-
-def _comparable(cfg: Config) -> dict:
-    """What two runs of the same work share: batches count over all processes."""
-    work, world = of_the_work(cfg), get_world_size()
-    work.pop('upper_dataloader', None)  # of our base configs, for train_cfg
-    for loader in (work.get('train_dataloader'), (work.get('train_cfg') or {}).get('upper_dataloader')):
-        if loader and isinstance(loader.get('batch_size'), int):
-            loader['batch_size'] *= world
-    for split in ('val', 'test'):
-        (work.get(f'{split}_dataloader') or {}).pop('batch_size', None)  # scores do not depend on it
-    return work
+    return dict(finished=False, filename=cfg.filename, work=comparable(cfg), versions=versions(), config=config)
 
 
 def _check_same(folder: str, before: dict, now: dict) -> None:
-    old, new = _flat(before), _flat(now)
-    differing = sorted(key for key in {*old, *new} if old.get(key, _flat) != new.get(key, _flat))
+    differing = differences(before, now)
     if differing:
-        shown = [f"  {key}: {old.get(key, 'absent')!r}, now {new.get(key, 'absent')!r}" for key in differing[:SHOWN]]
-        more = [f'  and {len(differing) - SHOWN} more'] if len(differing) > SHOWN else []
-        raise RunError('\n'.join([f'{folder} holds a run with other settings:', *shown, *more,
-                                  'tools/train.py --resume goes on with the new ones, --fresh starts over beside it; '
-                                  'or give another --work-dir']))
-
-
-def _flat(config: Any, prefix: str = '') -> dict[str, Any]:
-    if not isinstance(config, (dict, list)) or not config:
-        return {prefix: config}
-    items = config.items() if isinstance(config, dict) else enumerate(config)
-    return {key: value for name, child in items
-            for key, value in _flat(child, f'{prefix}.{name}' if prefix else str(name)).items()}
+        raise RunError('\n  '.join([f'{folder} holds a run with other settings:', *differing]) +
+                       '\ntools/train.py --resume goes on with the new ones, --fresh starts over beside it; or give '
+                       'another --work-dir')
 
 
 def _compare_versions(before: dict, now: dict) -> None:
@@ -214,38 +185,9 @@ def _move_aside(folder: str) -> None:
     os.rename(folder, aside)
     print(f'what was in {folder} is in {aside} now', flush=True)
     os.makedirs(folder)
-    _lock(folder)
+    _take(folder)
 
 
-@functools.lru_cache
-def _leave_locks_to_the_parent() -> None:
-    """A data loader's worker that outlives a killed run must not hold its lock."""
-    os.register_at_fork(after_in_child=lambda: [_LOCKS.popitem()[1].close() for _ in range(len(_LOCKS))])
-
-
-def _lock(folder: str) -> None:
-    key = osp.realpath(folder)
-    if fcntl is None or key in _LOCKS:
-        return
-    _leave_locks_to_the_parent()
-    file = open(osp.join(folder, LOCK), 'w')  # noqa: SIM115  held until the process ends
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise RunInUse(f'another process is training in {folder}: wait for it, or give another --work-dir') from error
-    except OSError as error:  # a file system without locks
-        print_log(f'{folder} cannot be locked ({error}): start no second run in it', 'current', logging.WARNING)
-    _LOCKS[key] = file
-
-
-def is_locked(folder: str) -> bool:
-    """Whether this process holds the work dir."""
-    return osp.realpath(folder) in _LOCKS
-
-
-def unlock(folder: str) -> None:
-    """Lets another process have the work dir; without effect where this one does not hold it."""
-    file = _LOCKS.pop(osp.realpath(folder), None)
-    if file is not None:
-        file.close()
+def _take(folder: str) -> None:
+    if not lock(folder):
+        raise RunInUse(f'another process is training in {folder}: wait for it, or give another --work-dir')

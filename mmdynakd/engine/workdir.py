@@ -11,7 +11,8 @@ from mmengine.runner import Runner
 from mmdynakd.files import write_bytes
 
 from .explain import frames_of
-from .runs import LOCK, RUN, is_locked, unlock
+from .locks import LOCK, is_locked, unlock
+from .runs import RUN
 
 
 @contextlib.contextmanager

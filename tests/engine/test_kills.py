@@ -19,7 +19,7 @@ from test_resume import by_epoch
 from mmdynakd.engine import determinism
 from mmdynakd.engine.launch import train
 
-pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='runs are forked, which this system cannot')
+pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='no os.fork here: the runs to kill are forked')
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -16,7 +16,7 @@ from runs import quick, read
 from test_resume import by_epoch
 
 from mmdynakd import files
-from mmdynakd.engine import checkpoints, determinism, runs
+from mmdynakd.engine import checkpoints, determinism, locks, runs, settings
 from mmdynakd.engine.launch import train
 from mmdynakd.engine.runs import RunError, begin, finish, read_run
 from mmdynakd.report import versions
@@ -32,9 +32,7 @@ def cfg(tmp_path) -> Config:
 @pytest.fixture(autouse=True)
 def unlocked():
     yield
-    for file in runs._LOCKS.values():
-        file.close()
-    runs._LOCKS.clear()
+    locks.unlock_all()
 
 
 def save(cfg, name: str, size: int = 1000) -> Path:
@@ -139,7 +137,7 @@ def test_where_a_run_lies_and_logs_is_no_setting(cfg, tmp_path):
     begin(cfg)
     cfg.log_level, cfg.launcher, cfg.experiment_name = 'ERROR', 'pytorch', 'other'
     Path(cfg.work_dir).rename(tmp_path / 'moved')
-    runs._LOCKS.clear()
+    locks.unlock_all()
     cfg.work_dir = str(tmp_path / 'moved')
     assert begin(cfg)
 
@@ -149,7 +147,7 @@ def test_the_batch_counts_over_all_processes(cfg, processes, batch, same):
     begin(cfg)
     cfg.train_dataloader.batch_size = cfg.train_cfg.upper_dataloader.batch_size = batch
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
-    with mock.patch.object(runs, 'get_world_size', lambda: processes):
+    with mock.patch.object(settings, 'get_world_size', lambda: processes):
         assert runs.holds(cfg) is same
 
 

@@ -151,8 +151,7 @@ def _check_names(candidates: Sequence[str], baselines: Sequence[str]) -> None:
 
 
 def check_lanes(plan: Plan) -> None:
-    """Builds all lanes with their teachers once, on the CPU, so that what is wrong with them shows now.
-    """
+    """Builds all lanes with their teachers once, on the CPU, so that what is wrong with them shows now."""
     cfg = plan.side_by_side(plan.seeds[0])
     import_custom(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))

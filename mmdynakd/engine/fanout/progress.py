@@ -15,8 +15,8 @@ INTERVAL = 2.0  # seconds between two notes
 
 
 class ProgressHook(Hook):
-    """Notes the iteration in ``progress.json`` of the work dir, every few seconds; one process of a run has it.
-    """
+    """Notes the iteration in ``progress.json`` of the work dir, every few seconds; one process of a run has it."""
+
     def before_train(self, runner: Runner) -> None:
         self.since, self.start = runner.iter, time.time()
         self._note(runner)
