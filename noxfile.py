@@ -19,5 +19,6 @@ STACKS = [
 @nox.parametrize('python, flavour, pins', STACKS)
 def core(session: nox.Session, flavour: str, pins: list[str]) -> None:
     """Install one stack by the package's own extras and run all but the slow tests (or what is given after --)."""
-    session.install('--editable', f'.[{flavour}]', 'pytest', 'hypothesis', *pins)
-    session.run('python', '-m', 'pytest', '-m', 'not slow', *(session.posargs or ['tests/']))
+    session.install('--editable', f'.[{flavour}]', 'pytest', 'pytest-xdist', 'hypothesis', *pins)
+    session.run('python', '-m', 'pytest', '--numprocesses', 'auto', '--dist', 'loadfile', '-m', 'not slow',
+                *(session.posargs or ['tests/']))

@@ -3,9 +3,11 @@
     python benchmarks/soak.py [--steps 20000] [--batch 4]
 
 A whole run as tools/train.py makes it, by MMEngine's Runner: theta and student learn in every step, two teachers, with
-validation, checkpoints, logs and the observation of theta; then its evaluation. Ten rows over the search. The ratio is
-resident memory after all steps to that after the first tenth. (Linux)
+validation, checkpoints, logs and the observation of theta; then its evaluation. Metrics keep 500 values each, so that
+their bound is reached on the way; checkpoints are weighed without theta's curve, at most 1000 points that fill over a
+whole search. Ten rows. The ratio is resident memory after all steps to that after the first tenth. (Linux)
 """
+import io
 import os
 import statistics
 import tempfile
@@ -19,12 +21,15 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmpretrain.registry import MODELS
 from networks import dynakd
-from runners import LATE_METRICS, dataset
+from runners import dataset
 from torch import nn
 
+from mmdynakd.engine.checkpoints import newest_checkpoint
+from mmdynakd.engine.hooks.candidates import STATE
 from mmdynakd.engine.launch import train
+from mmdynakd.safe_load import read_checkpoint
 
-IMAGES, ROWS = 64, 10
+IMAGES, ROWS, HISTORY = 64, 10, 500
 ALLOWED = 1.02
 MEMORY, FILES, THREADS = 'resident, MiB', 'open files', 'threads'
 
@@ -57,13 +62,23 @@ class Watch(Hook):
         self.times.append(time.perf_counter() - self.begun)
         done, size = runner.iter + 1, max(1, runner.max_iters // ROWS)
         if self.searches and done % size == 0:
-            saved = [path.stat().st_size for path in Path(runner.work_dir).glob('epoch_*.pth')]
             self.rows.append({
                 'steps': done, MEMORY: resident(), FILES: len(os.listdir('/proc/self/fd')),
                 THREADS: len(os.listdir('/proc/self/task')), 'step, ms': 1000 * statistics.median(self.times),
-                'checkpoint, MiB': max(saved, default=0) / 2**20})
+                'checkpoint, MiB': saved_size(runner.cfg) / 2**20})
             self.times.clear()
             progress(f'{done} of {runner.max_iters} steps: {self.rows[-1][MEMORY]:.0f} MiB')
+
+
+def saved_size(cfg: Config) -> int:
+    """Bytes of the newest checkpoint, without theta's curve; 0 where there is none yet."""
+    path = newest_checkpoint(cfg)
+    if path is None:
+        return 0
+    checkpoint, file = read_checkpoint(Path(path)), io.BytesIO()
+    checkpoint[STATE].pop('history')
+    torch.save(checkpoint, file)
+    return file.tell()
 
 
 def tiny() -> dict:
@@ -90,8 +105,8 @@ def config(steps: int, batch: int, folder: str) -> Config:
         val_evaluator=dict(type='mmpretrain.Accuracy'), test_dataloader=loader(False),
         test_cfg=dict(type='mmdynakd.LaneTestLoop'), test_evaluator=dict(type='mmpretrain.Accuracy'),
         optim_wrapper=dict(constructor='mmdynakd.BilevelOptimWrapperConstructor', student=plain),
-        default_hooks=dict(LATE_METRICS, checkpoint=dict(type='CheckpointHook', interval=max(1, epochs // 100),
-                                                         max_keep_ckpts=2)),
+        default_hooks=dict(runtime_info=dict(type='mmdynakd.RuntimeInfoHook', history=HISTORY),
+                           checkpoint=dict(type='CheckpointHook', interval=max(1, epochs // 100), max_keep_ckpts=2)),
         custom_hooks=[dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=2,
                            evaluation=dict(train_cfg=dict(max_epochs=1))), dict(type='Watch')],
         randomness=dict(seed=0), default_scope='mmpretrain', log_level='ERROR'))

@@ -75,7 +75,7 @@ def assert_equal(whole, work: str) -> None:
 
 def test_killed_at_random_moments(whole):
     work = f'{whole.work}_random'
-    assert determinism.interrupt(trains, work, kills=10, longest=whole.took / 3, seed=1) == 10
+    assert determinism.interrupt(trains, work, kills=20, longest=whole.took / 4, seed=1) == 20
     assert_equal(whole, work)
 
 

@@ -1,6 +1,8 @@
 """Checkpoints that outlive a kill at any moment, and hold what MMEngine's leave out."""
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from mmengine.config import Config
 from mmengine.dist import all_reduce, gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
@@ -45,10 +47,11 @@ class CheckpointHook(_CheckpointHook):
         if not self.by_epoch:  # an epoch seeds its generators
             done = runner.iter + 1 - runner.epoch * len(runner.train_dataloader)
             self._place = dict(done=done, generators=gather_object(generator_states()))
-        runner.save_checkpoint(
-            self.out_dir, name, self.file_client_args, save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
-            backend_args=self.backend_args, **self.args)
+        with _as_it_comes(runner.cfg):
+            runner.save_checkpoint(
+                self.out_dir, name, self.file_client_args, save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
+                backend_args=self.backend_args, **self.args)
         self._place = dict(done=0, generators=None)  # as between two epochs, for who else saves
         if is_main_process():
             note_newest(runner.work_dir, str(self.last_ckpt))
@@ -76,6 +79,17 @@ class CheckpointHook(_CheckpointHook):
         _put_back(state['gradients'], algorithm_of(runner))
         states = state['generators'] or []
         runner.train_loop.resumed = state['done'], states[get_rank()] if len(states) == get_world_size() else None
+
+
+@contextmanager
+def _as_it_comes(cfg: Config) -> Iterator[None]:
+    """Within it the config's text is not laid out (by yapf: a second for one of many lanes, in every checkpoint)."""
+    before = cfg._format_python_code
+    object.__setattr__(cfg, '_format_python_code', False)  # Config's own would make it a key
+    try:
+        yield
+    finally:
+        object.__setattr__(cfg, '_format_python_code', before)
 
 
 def _average(model: nn.Module) -> None:
