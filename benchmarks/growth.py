@@ -67,7 +67,7 @@ def _peak(device: str) -> float:
 
 def _mebibytes(modules) -> float:
     """Of all parameters and buffers, each counted once however many modules hold it."""
-    tensors = {t.data_ptr(): t.nbytes for m in modules for t in (*m.parameters(), *m.buffers())}
+    tensors = {t.data_ptr(): t.numel() * t.element_size() for m in modules for t in (*m.parameters(), *m.buffers())}
     return sum(tensors.values()) / 2**20
 
 

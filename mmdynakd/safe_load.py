@@ -5,6 +5,7 @@ Older ones cannot be taught it (2.4 and 2.5: in part): there torch is given :cla
 """
 import argparse
 import contextlib
+import errno
 import functools
 import os
 import pickle
@@ -41,9 +42,9 @@ def _read(path: Path, map_location: Any) -> object:
         pickled = archive or head[:2] in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
         try:
             broken = _broken_record(file) if archive else None
-        except OSError:
-            raise
         except Exception as error:  # damaged headers raise anything
+            if _is_of_the_disk(error):
+                raise
             raise CheckpointError(f'is damaged ({size} bytes; {_reason(error)})') from error
         if broken is not None:
             raise CheckpointError(f'is damaged ({size} bytes; the checksum of its record {broken} is wrong)')
@@ -52,9 +53,9 @@ def _read(path: Path, map_location: Any) -> object:
             if not pickled:
                 raise pickle.UnpicklingError('it begins like none')
             return load(file, map_location)
-        except OSError:
-            raise
         except Exception as error:  # damaged bytes raise anything
+            if _is_of_the_disk(error):
+                raise
             if isinstance(error, pickle.UnpicklingError) and pickled:
                 raise CheckpointError('is refused: it holds more than tensors, which would run code while it '
                                       f'loads; nothing of it was executed ({_reason(error)})') from error
@@ -83,6 +84,11 @@ def load(file: Any, map_location: Any = 'cpu') -> object:
 def _broken_record(file: Any) -> str | None:
     with zipfile.ZipFile(file) as archive:
         return archive.testzip()
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """EINVAL is not: a damaged header sends zipfile to a place before the file's start."""
+    return isinstance(error, OSError) and error.errno != errno.EINVAL
 
 
 def _reason(error: Exception) -> str:

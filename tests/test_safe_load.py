@@ -208,6 +208,18 @@ def test_other_schemes(tmp_path, monkeypatch, way):
     assert guarded('any://good.pth')['a'].tolist() == [1, 1]
 
 
+def test_an_archive_that_points_before_its_start_is_damaged(tmp_path, way):
+    """Its records' places count from the directory's; zipfile then seeks there, an EINVAL."""
+    path = tmp_path / 'x.pth'
+    torch.save(dict(a=torch.ones(2)), path)
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b'PK\6\6') + 48
+    content[end:end + 8] = (int.from_bytes(content[end:end + 8], 'little') + 10_000).to_bytes(8, 'little')
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='damaged'):
+        read_checkpoint(path)
+
+
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(CheckpointError, match=f'The checkpoint {tmp_path}/no.pth is missing'):
         load_checkpoint(Toy(), f'{tmp_path}/no.pth')

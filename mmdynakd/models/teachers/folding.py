@@ -8,6 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmdynakd.compat import release
 from mmdynakd.models.fast import Fast
 
 # These very classes: what derives from them may compute something else with the same weights.
@@ -104,10 +105,14 @@ def compile_parts(network: nn.Module) -> list[str]:
         inner = [module for module in part.modules() if module is not part]
         hooked = any(module._forward_hooks or module._forward_pre_hooks for module in inner)
         if not hooked and any(isinstance(module, _ConvNd) for module in inner):
-            options = dict(freezing=True) if _device(part).type == 'cpu' else {}
-            part.forward = torch.compile(part.forward, options=options)
+            part.forward = torch.compile(part.forward, options=_inductor_options(_device(part)))
             names.append(name)
     return names
+
+
+def _inductor_options(device: torch.device) -> dict:
+    """On a CPU a frozen teacher's weights are constants to inductor, which knows these from torch 2.1 on."""
+    return dict(freezing=True) if device.type == 'cpu' and release(torch.__version__) >= (2, 1) else {}
 
 
 def accelerate(name: str, network: nn.Module, fast: Fast, run) -> None:
