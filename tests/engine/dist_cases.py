@@ -85,6 +85,7 @@ def feature_distiller() -> dict:
             t_feature=dict(from_student=False, recorder='map'))))
 
 
+BY_SHARES = 'bfloat16 by shares'  # on one process, as two would round
 VARIANTS = {  # by what they cover; last batches are unequal in all
     'the paper': {},
     'unrolled': UNROLLED,
@@ -105,6 +106,8 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
     'float32, unrolled': {**UNROLLED, **SINGLE},
     'bfloat16': {**AMP, **SINGLE},
     'bfloat16, unrolled': {**UNROLLED, **AMP, **SINGLE},
+    BY_SHARES: {**AMP, **SINGLE},
+    f'{BY_SHARES}, unrolled': {**UNROLLED, **AMP, **SINGLE},
     'a distiller each, with batch norm': {
         **MIXED_LOSSES, **SYNC_BN, 'find_unused_parameters': True,
         'model.distiller': dict(_delete_=True, **{name: feature_distiller() for name in TEACHERS})},
@@ -135,6 +138,8 @@ def searched(folder, variant: str, processes: int):
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         cfg[key] = None
     cfg.default_hooks.checkpoint = None
+    if variant.startswith(BY_SHARES):
+        cfg.custom_hooks.append(dict(type='ByShares', processes=2))
     cfg.merge_from_dict(VARIANTS[variant])
     return cfg
 

@@ -1,4 +1,5 @@
 """What the processes of the distributed tests import by ``custom_imports``: networks, a witness, and two faults."""
+import functools
 import os
 import os.path as osp
 import signal
@@ -101,6 +102,28 @@ def samples_of(batch: dict) -> list[int]:
     if 'views' in batch:
         return (batch['views']['ids'] % batch['views']['size']).tolist()
     return [sample.sample_idx for sample in batch['data_samples']]
+
+
+@HOOKS.register_module()
+class ByShares(Hook):
+    """One process computes the students' layers as ``processes`` would: each on its share of the batch.
+
+    Under autocast a weight's gradient is rounded once a call, so that here it is rounded as often, and of the same
+    samples, as on so many processes. Autocast would sum in the cast of a weight that it keeps: see ``allow_amp``.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+
+    def before_train(self, runner) -> None:
+        for module in runner.model.lanes.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.forward = functools.partial(self.by_shares, module.forward)
+
+    def by_shares(self, forward, x: torch.Tensor) -> torch.Tensor:
+        count = self.processes
+        order = torch.cat([torch.arange(share, len(x), count) for share in range(count)])
+        return torch.cat([forward(x[share::count]) for share in range(count)])[order.argsort()]
 
 
 @HOOKS.register_module()
