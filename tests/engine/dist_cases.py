@@ -56,6 +56,7 @@ BY_SAMPLE = {KL + 'reduction': 'none'}
 ACCUMULATED = {'optim_wrapper.student.accumulative_counts': 2, 'optim_wrapper.theta.accumulative_counts': 2,
                'optim_wrapper.student.clip_grad': dict(max_norm=0.5)}
 SINGLE = {'model.type': 'mmdynakd.DynaKD'}
+SHARED = {'model.type': 'SharedDynaKD'}
 AMP = {'optim_wrapper.student.type': 'AmpOptimWrapper', 'optim_wrapper.theta.type': 'AmpOptimWrapper'}
 SYNC_BN = {'model.sync_bn': True, 'model.architecture.backbone.norm': True}
 MIXED_LOSSES = {'model.relaxation': 'losses'}
@@ -85,7 +86,6 @@ def feature_distiller() -> dict:
             t_feature=dict(from_student=False, recorder='map'))))
 
 
-BY_SHARES = 'bfloat16 by shares'  # on one process, as two would round
 VARIANTS = {  # by what they cover; last batches are unequal in all
     'the paper': {},
     'unrolled': UNROLLED,
@@ -106,8 +106,8 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
     'float32, unrolled': {**UNROLLED, **SINGLE},
     'bfloat16': {**AMP, **SINGLE},
     'bfloat16, unrolled': {**UNROLLED, **AMP, **SINGLE},
-    BY_SHARES: {**AMP, **SINGLE},
-    f'{BY_SHARES}, unrolled': {**UNROLLED, **AMP, **SINGLE},
+    'bfloat16 by shares': {**AMP, **SHARED},
+    'bfloat16 by shares, unrolled': {**UNROLLED, **AMP, **SHARED},
     'a distiller each, with batch norm': {
         **MIXED_LOSSES, **SYNC_BN, 'find_unused_parameters': True,
         'model.distiller': dict(_delete_=True, **{name: feature_distiller() for name in TEACHERS})},
@@ -119,13 +119,19 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
         ebkd=dict(distribution=dict(type='mmdynakd.EntropyWeighted')), ce=dict(distribution=None))},
 }
 WORLDS = (1, 2, 4)
+ON_ONE = {'bfloat16 by shares', 'bfloat16 by shares, unrolled'}  # it is two processes by itself
 ON_FOUR = {'the paper', 'unrolled, by class, gumbel', 'accumulated', 'unrolled, sync_bn', 'rivals', 'float32',
-           'a distiller each, with batch norm'}  # the others run on one and two
+           'a distiller each, with batch norm'}
 RESUMED = {  # on how many processes the run is cut off, and where; on how many it goes on
     'one to two': (1, 2, (4, 'one to two')), 'two to four': (2, 4, (4, 'evaluation')),
     'four to one': (4, 1, (5, 'four to one'))}
 
 UNEVEN = {'train': (65, 48), 'others': (64, 49)}  # samples; rank 1 has none for the last batch
+
+
+def worlds(variant: str) -> tuple[int, ...]:
+    """On how many processes a variant runs."""
+    return (1, ) if variant in ON_ONE else WORLDS if variant in ON_FOUR else (1, 2)
 
 
 def searched(folder, variant: str, processes: int):
@@ -138,8 +144,6 @@ def searched(folder, variant: str, processes: int):
     for key in ('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'):
         cfg[key] = None
     cfg.default_hooks.checkpoint = None
-    if variant.startswith(BY_SHARES):
-        cfg.custom_hooks.append(dict(type='ByShares', processes=2))
     cfg.merge_from_dict(VARIANTS[variant])
     return cfg
 

@@ -42,6 +42,26 @@ class DoubleDynaKD(DynaKD):
         self.double()
 
 
+@MODELS.register_module()
+class SharedDynaKD(DynaKD):
+    """One process computes the students' layers as two would: each on its share of the batch.
+
+    Under autocast a weight's gradient is rounded once a call, so that here it is rounded as often, and of the same
+    samples, as on two processes.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        for module in self.lanes.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.forward = functools.partial(by_shares, module.forward)
+
+
+def by_shares(forward, x: torch.Tensor) -> torch.Tensor:
+    out = torch.cat([forward(x[share::2]) for share in range(2)])
+    return out[torch.cat([torch.arange(share, len(x), 2) for share in range(2)]).argsort()]
+
+
 class NoCollective(TorchDispatchMode):
     """Within it, talking to other processes is an error, by whatever function: all go through torch's dispatcher."""
 
@@ -102,28 +122,6 @@ def samples_of(batch: dict) -> list[int]:
     if 'views' in batch:
         return (batch['views']['ids'] % batch['views']['size']).tolist()
     return [sample.sample_idx for sample in batch['data_samples']]
-
-
-@HOOKS.register_module()
-class ByShares(Hook):
-    """One process computes the students' layers as ``processes`` would: each on its share of the batch.
-
-    Under autocast a weight's gradient is rounded once a call, so that here it is rounded as often, and of the same
-    samples, as on so many processes. Autocast would sum in the cast of a weight that it keeps: see ``allow_amp``.
-    """
-
-    def __init__(self, processes: int) -> None:
-        self.processes = processes
-
-    def before_train(self, runner) -> None:
-        for module in runner.model.lanes.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                module.forward = functools.partial(self.by_shares, module.forward)
-
-    def by_shares(self, forward, x: torch.Tensor) -> torch.Tensor:
-        count = self.processes
-        order = torch.cat([torch.arange(share, len(x), count) for share in range(count)])
-        return torch.cat([forward(x[share::count]) for share in range(count)])[order.argsort()]
 
 
 @HOOKS.register_module()

@@ -15,7 +15,7 @@ from pathlib import Path
 import mmengine.dist as dist
 import torch
 import torch._decomp.decompositions_for_jvp  # noqa: F401  # seconds, which every process would spend
-from dist_cases import BY_SHARES, ON_FOUR, RESUMED, UNEVEN, VARIANTS, WORLDS, dist_config, resumable, searched
+from dist_cases import RESUMED, UNEVEN, VARIANTS, WORLDS, dist_config, resumable, searched, worlds
 from dist_parts import NoCollective
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner, amp
@@ -27,7 +27,7 @@ from mmdynakd.engine.runs import begin, finish
 
 def variants(folder: Path, names: list[str], world: int) -> None:
     for name in names:
-        if world < (2 if name.startswith(BY_SHARES) else 4) or name in ON_FOUR:
+        if world in worlds(name):
             train(searched(folder, name, world), world)
 
 
@@ -107,6 +107,7 @@ def allow_amp() -> None:
     """MMEngine wants a GPU for AmpOptimWrapper; all that it uses works on the CPU, in bfloat16 or not at all."""
     amp_optimizer_wrapper.is_cuda_available = lambda: True
     autocast = amp.autocast
+    # without the cache: a weight that is used twice, as by shares, would have its gradients summed in bfloat16
     amp.autocast = lambda dtype=None: autocast(enabled=dtype != torch.float64, cache_enabled=False)
     if hasattr(torch.amp, 'GradScaler'):  # before torch 2.3 a CPU has none: torch's own is disabled without a GPU
         amp_optimizer_wrapper.GradScaler = functools.partial(torch.amp.GradScaler, 'cpu')

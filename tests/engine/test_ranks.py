@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dist_cases import BY_SHARES, GLOBAL_BATCH, ON_FOUR, RESUMED, SIZES, UNEVEN, VARIANTS
+from dist_cases import GLOBAL_BATCH, RESUMED, SIZES, UNEVEN, VARIANTS, worlds
 from runs import CHECKOUT, read
 
 pytestmark = pytest.mark.dist
@@ -15,8 +15,7 @@ EXACT = (1e-12, 1e-12)
 BOUNDS = {  # of θ and of the students' weights, where it is not EXACT
     'float32': (1e-6, 1e-6), 'float32, unrolled': (1e-6, 1e-6),
     'bfloat16': (2e-3, 1e-4), 'bfloat16, unrolled': (2e-3, 1e-4)}  # gradients of weights are rounded to 8 bits
-CASES = [(name, world) for name in VARIANTS if not name.startswith(BY_SHARES) for world in (2, 4)
-         if world == 2 or name in ON_FOUR]
+CASES = [(name, world) for name in VARIANTS for world in worlds(name) if world > 1]
 
 
 @pytest.fixture(scope='module')
@@ -94,7 +93,7 @@ def test_theta_and_students_are_those_of_one_process(folder, name, world):
 @pytest.mark.parametrize('objective', ['', ', unrolled'])
 def test_all_that_bfloat16_adds_is_where_gradients_are_rounded(folder, objective):
     """Two processes equal one that rounds the gradients of each share as they do."""
-    first, = witnesses(folder / '1' / f'{BY_SHARES}{objective}', 1)
+    first, = witnesses(folder / '1' / f'bfloat16 by shares{objective}', 1)
     second = witnesses(folder / '2' / f'bfloat16{objective}', 2)[0]
     assert gap(thetas(first['state_dict']), thetas(second['state_dict'])) < 1e-6
     assert gap(first['state_dict'], second['state_dict'], 'student') < 1e-6
