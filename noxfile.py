@@ -1,7 +1,9 @@
-"""The version matrix: the quick tests on the oldest and newest torch, and on the other flavour of the mm packages.
+"""The version matrix: the quick tests on the oldest and newest torch, and on the other flavour of
+the mm packages.
 
-Needs the interpreters named below on PATH; a missing one is an error. One stack: ``nox -s "core(oldest)"``.
-"""
+Needs the interpreters named below on PATH; a missing one is an error. One stack: ``nox -s
+"core(oldest)"``."""
+
 import nox
 
 nox.options.default_venv_backend = 'uv'
@@ -18,7 +20,19 @@ STACKS = [
 @nox.session
 @nox.parametrize('python, flavour, pins', STACKS)
 def core(session: nox.Session, flavour: str, pins: list[str]) -> None:
-    """Install one stack by the package's own extras and run all but the slow tests (or what is given after --)."""
+    """Install one stack by the package's own extras and run all but the slow tests (or what is
+    given after --).
+    """
     session.install('--editable', f'.[{flavour}]', 'pytest', 'pytest-xdist', 'hypothesis', *pins)
-    session.run('python', '-m', 'pytest', '--numprocesses', 'auto', '--dist', 'loadfile', '-m', 'not slow',
-                *(session.posargs or ['tests/']))
+    session.run(
+        'python',
+        '-m',
+        'pytest',
+        '--numprocesses',
+        'auto',
+        '--dist',
+        'loadfile',
+        '-m',
+        'not slow',
+        *(session.posargs or ['tests/']),
+    )

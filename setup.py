@@ -1,4 +1,7 @@
-"""Packaging of mmdynakd. MMEngine, MMCV and MMPretrain come by an extra, for two distributions of each exist."""
+"""Packaging of mmdynakd. MMEngine, MMCV and MMPretrain come by an extra, for two distributions of
+each exist.
+"""
+
 import re
 from pathlib import Path
 
@@ -34,10 +37,12 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     'openmmlab': [
         'mmengine>=0.10.7,<1',
-        # MMRazor 1.0.0 asserts mmcv <= 2.1.0. Who has the full mmcv already wants no extra: both own one folder.
+        # MMRazor 1.0.0 asserts mmcv <= 2.1.0. Who has the full mmcv already wants no extra: both
+        # own one folder.
         'mmcv-lite>=2.0.0,<2.2',
         'mmpretrain>=1.2.0,<2',
-        # MMEngine 0.10 imports pkg_resources (configs that inherit from 'mmpretrain::…'); setuptools 82 has none
+        # MMEngine 0.10 imports pkg_resources (configs that inherit from 'mmpretrain::…');
+        # setuptools 82 has none
         'setuptools<82',
     ],
     'onedl': ['onedl-mmengine>=0.10.12,<1', 'onedl-mmcv>=2.3.6,<2.4', 'onedl-mmpretrain>=1.3.6,<2'],

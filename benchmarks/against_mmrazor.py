@@ -1,13 +1,17 @@
-"""DynaKD with one teacher against MMRazor's SingleTeacherDistill and against a bare PyTorch loop: images a second.
+"""DynaKD with one teacher against MMRazor's SingleTeacherDistill and against a bare PyTorch loop:
+images a second.
 
-    python benchmarks/against_mmrazor.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20] [--bf16] [--data-root …]
+    python benchmarks/against_mmrazor.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20]
+    [--bf16] [--data-root …]
 
-All but the bare loop run through MMEngine's Runner, with its loops and default hooks: MMRazor with its stock settings
-and MMPretrain's pipeline; DynaKD plain (the same pipeline), and with `fast='fp32'` and `fast='bf16'` on arrays in
-memory. The bare loop has the same switches. Sides take turns of a few iterations; loading a batch counts. Before that
-all take the loss of one batch at the same weights, which must agree. bf16 is measured where the device has
-instructions for it, or with `--bf16`.
+All but the bare loop run through MMEngine's Runner, with its loops and default hooks: MMRazor with
+its stock settings and MMPretrain's pipeline; DynaKD plain (the same pipeline), and with
+`fast='fp32'` and `fast='bf16'` on arrays in memory. The bare loop has the same switches. Sides take
+turns of a few iterations; loading a batch counts. Before that all take the loss of one batch at the
+same weights, which must agree. bf16 is measured where the device has instructions for it, or with
+`--bf16`.
 """
+
 import argparse
 import tempfile
 from pathlib import Path
@@ -28,8 +32,14 @@ def bare(precision: str) -> str:
 
 
 def mmrazor(teacher: int, depth: int, checkpoint: str) -> dict:
-    return dict(type='mmrazor.SingleTeacherDistill', architecture=network(depth), teacher=network(teacher),
-                teacher_ckpt=checkpoint, distiller=distiller('mmrazor.'), data_preprocessor=dict(PREPROCESSOR))
+    return dict(
+        type='mmrazor.SingleTeacherDistill',
+        architecture=network(depth),
+        teacher=network(teacher),
+        teacher_ckpt=checkpoint,
+        distiller=distiller('mmrazor.'),
+        data_preprocessor=dict(PREPROCESSOR),
+    )
 
 
 class Sides(Pair):
@@ -45,28 +55,44 @@ class Sides(Pair):
             self.add_ours(precision, arrays)
             if precision == COMPILED:
                 continue
-            self.all[bare(precision)] = BareLoop(self.teacher, self.student, args.batch, args.images, args.device,
-                                                 precision == 'bf16')
+            self.all[bare(precision)] = BareLoop(
+                self.teacher,
+                self.student,
+                args.batch,
+                args.images,
+                args.device,
+                precision == 'bf16',
+            )
 
 
 def main(argv: list[str] | None = None) -> None:
     args = options(argv, __doc__)
-    begin(args, f'resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, '
-          f'{args.data_root and "CIFAR-100" or "random images"}')
+    begin(
+        args,
+        f'resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, '
+        f'{(args.data_root and "CIFAR-100") or "random images"}',
+    )
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(args, Path(folder))
         check(sides.losses(), MMRAZOR)
         times = measure(sides.all, args)
     speeds(times, args.batch)
     whole = {name: value for name, (_, value) in times.items()}
-    print(f'{ours(None)} / {MMRAZOR}: {whole[MMRAZOR] / whole[ours(None)]:.2f} times the images a second')
+    print(
+        f'{ours(None)} / {MMRAZOR}: {whole[MMRAZOR] / whole[ours(None)]:.2f} times the images a '
+        'second'
+    )
     best = 0.0
     for precision in ('fp32', 'bf16'):
         if ours(precision) in whole:
             ratio = whole[MMRAZOR] / whole[ours(precision)]
             goal(f'{ours(precision)} / {MMRAZOR}, images a second', ratio, '>=', GOALS[precision])
-            goal(f'{ours(precision)} / {bare(precision)}, images a second',
-                 whole[bare(precision)] / whole[ours(precision)], '>=', BARE_GOAL)
+            goal(
+                f'{ours(precision)} / {bare(precision)}, images a second',
+                whole[bare(precision)] / whole[ours(precision)],
+                '>=',
+                BARE_GOAL,
+            )
             best = max(best, ratio)
     if ours(COMPILED) in whole:
         ratio = whole[MMRAZOR] / whole[ours(COMPILED)]

@@ -1,12 +1,16 @@
-"""DynaKD with one teacher against torchdistill, another framework for distillation: images a second.
+"""DynaKD with one teacher against torchdistill, another framework for distillation: images a
+second.
 
-    python benchmarks/against_torchdistill.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20] [--bf16]
+    python benchmarks/against_torchdistill.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20]
+    [--bf16]
 
-torchdistill (PyPI) is driven as its image classification example drives it: its DistillationBox with KDLoss, its own
-CIFAR ResNets (the same layers as ours), torchvision's crop, flip and normalisation, images loaded in the process
-unless `--workers` says otherwise. DynaKD runs through MMEngine's Runner, `fast='fp32'` and, where the device has
-instructions for it (or with `--bf16`), `fast='bf16'`. Sides take turns of a few iterations; loading counts.
+torchdistill (PyPI) is driven as its image classification example drives it: its DistillationBox
+with KDLoss, its own CIFAR ResNets (the same layers as ours), torchvision's crop, flip and
+normalisation, images loaded in the process unless `--workers` says otherwise. DynaKD runs through
+MMEngine's Runner, `fast='fp32'` and, where the device has instructions for it (or with `--bf16`),
+`fast='bf16'`. Sides take turns of a few iterations; loading counts.
 """
+
 import argparse
 import logging
 import sys
@@ -35,7 +39,9 @@ class Pictures(Dataset):
     def __init__(self, number: int) -> None:
         self.images, self.labels = random_images(number)
         normalise = T.Normalize([m / 255 for m in MEAN], [s / 255 for s in STD])
-        self.transform = T.Compose([T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor(), normalise])
+        self.transform = T.Compose(
+            [T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor(), normalise]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,30 +52,57 @@ class Pictures(Dataset):
 
 def training(args: argparse.Namespace) -> dict:
     """The stage's settings: KD over the logits, a frozen teacher, SGD."""
-    logits = dict(student_module_path='.', student_module_io='output', teacher_module_path='.',
-                  teacher_module_io='output')
-    loss = dict(key='KDLoss', kwargs=dict(temperature=float(TAU), alpha=1.0, beta=KD_WEIGHT, reduction='batchmean',
-                                          **logits))
+    logits = dict(
+        student_module_path='.',
+        student_module_io='output',
+        teacher_module_path='.',
+        teacher_module_io='output',
+    )
+    loss = dict(
+        key='KDLoss',
+        kwargs=dict(
+            temperature=float(TAU), alpha=1.0, beta=KD_WEIGHT, reduction='batchmean', **logits
+        ),
+    )
     loading = dict(batch_size=args.batch, num_workers=args.workers, drop_last=True)
-    return dict(num_epochs=10**6, log_freq=100,
-                train_data_loader=dict(dataset_id='train', kwargs=loading,
-                                       sampler=dict(class_or_func=RandomSampler, kwargs={})),
-                teacher=dict(forward_proc='forward_batch_only', requires_grad=False),
-                student=dict(forward_proc='forward_batch_only', requires_grad=True),
-                optimizer=dict(key='SGD', kwargs={key: value for key, value in SGD.items() if key != 'type'}),
-                criterion=dict(key='WeightedSumLoss', kwargs=dict(sub_terms=dict(kd=dict(criterion=loss, weight=1.0)))))
+    return dict(
+        num_epochs=10**6,
+        log_freq=100,
+        train_data_loader=dict(
+            dataset_id='train', kwargs=loading, sampler=dict(class_or_func=RandomSampler, kwargs={})
+        ),
+        teacher=dict(forward_proc='forward_batch_only', requires_grad=False),
+        student=dict(forward_proc='forward_batch_only', requires_grad=True),
+        optimizer=dict(
+            key='SGD', kwargs={key: value for key, value in SGD.items() if key != 'type'}
+        ),
+        criterion=dict(
+            key='WeightedSumLoss', kwargs=dict(sub_terms=dict(kd=dict(criterion=loss, weight=1.0)))
+        ),
+    )
 
 
 class Theirs:
     """torchdistill's box over its own networks, one iteration at a time."""
 
-    def __init__(self, args: argparse.Namespace, teacher: torch.nn.Module, student: torch.nn.Module) -> None:
+    def __init__(
+        self, args: argparse.Namespace, teacher: torch.nn.Module, student: torch.nn.Module
+    ) -> None:
         from torchdistill.core.distillation import get_distillation_box
+
         logging.getLogger('torchdistill').setLevel(logging.ERROR)
         self.device = torch.device(args.device)
         teacher, student = as_theirs(args.teacher, teacher).eval(), as_theirs(args.depth, student)
-        self.box = get_distillation_box(teacher.to(self.device), student.to(self.device),
-                                        dict(train=Pictures(args.images)), training(args), self.device, None, False, 1)
+        self.box = get_distillation_box(
+            teacher.to(self.device),
+            student.to(self.device),
+            dict(train=Pictures(args.images)),
+            training(args),
+            self.device,
+            None,
+            False,
+            1,
+        )
         self._batches = self._load()
 
     def _load(self) -> Iterator:
@@ -98,6 +131,7 @@ class Theirs:
 def as_theirs(depth: int, classifier: torch.nn.Module) -> torch.nn.Module:
     """Their resnet with the weights of ours: the names are the same, and all must be there."""
     from torchdistill.models.classification.resnet import resnet
+
     net = resnet(depth, CLASSES, False, False)
     own = {f'fc.{key}': value for key, value in classifier.head.fc.state_dict().items()}
     net.load_state_dict({**classifier.backbone.state_dict(), **own})
@@ -120,14 +154,20 @@ def main(argv: list[str] | None = None) -> None:
         import torchdistill
     except ImportError:
         sys.exit(MISSING)
-    begin(args, f'resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, random images; torchdistill '
-          f'{torchdistill.__version__}, {args.workers} loading processes')
+    begin(
+        args,
+        f'resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, random images; '
+        'torchdistill '
+        f'{torchdistill.__version__}, {args.workers} loading processes',
+    )
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(args, Path(folder))
         check(sides.losses(), THEIRS)
         times = measure(sides.all, args)
     speeds(times, args.batch)
-    ratios = {name: times[THEIRS][1] / whole for name, (_, whole) in times.items() if name != THEIRS}
+    ratios = {
+        name: times[THEIRS][1] / whole for name, (_, whole) in times.items() if name != THEIRS
+    }
     for name, ratio in ratios.items():
         goal(f'{name} / {THEIRS}, images a second', ratio, '>=', WANTED)
     finish(max(ratios.values()))

@@ -1,4 +1,7 @@
-"""Distillation without a framework: a PyTorch loop over the same networks, as fast as its switches make it."""
+"""Distillation without a framework: a PyTorch loop over the same networks, as fast as its switches
+make it.
+"""
+
 import time
 
 import torch
@@ -49,14 +52,23 @@ class BareLoop:
         half: under bfloat16 autocast, the teacher's weights cast once.
     """
 
-    def __init__(self, teacher: nn.Module, student: nn.Module, batch: int, number: int, device: str,
-                 half: bool) -> None:
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        batch: int,
+        number: int,
+        device: str,
+        half: bool,
+    ) -> None:
         self.device, self.half, self.batch = device, half, batch
         self.student = Net(student).train().to(device, memory_format=torch.channels_last)
         self.teacher = folded(Net(teacher)).to(device, memory_format=torch.channels_last)
         if half:
             self.teacher.to(torch.bfloat16)
-        self.optimizer = torch.optim.SGD(self.student.parameters(), **{k: v for k, v in SGD.items() if k != 'type'})
+        self.optimizer = torch.optim.SGD(
+            self.student.parameters(), **{k: v for k, v in SGD.items() if k != 'type'}
+        )
         images, labels = random_images(number)
         self.images = F.pad(torch.from_numpy(images).permute(0, 3, 1, 2), (4, 4, 4, 4)).to(device)
         self.labels = torch.from_numpy(labels).to(device)
@@ -64,11 +76,16 @@ class BareLoop:
 
     def load(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, 32, 32) normalised, channels_last, and (B,) labels."""
-        chosen = torch.randint(0, len(self.labels), (self.batch, ), device=self.device)
+        chosen = torch.randint(0, len(self.labels), (self.batch,), device=self.device)
         top, left = torch.randint(0, 9, (2, self.batch, 1), device=self.device)
         line = torch.arange(32, device=self.device)
-        columns = torch.where(torch.rand(self.batch, 1, device=self.device) < 0.5, line, line.flip(0)) + left
-        pixels = self.images[chosen[:, None, None], :, (line + top)[:, :, None], columns[:, None, :]]
+        columns = (
+            torch.where(torch.rand(self.batch, 1, device=self.device) < 0.5, line, line.flip(0))
+            + left
+        )
+        pixels = self.images[
+            chosen[:, None, None], :, (line + top)[:, :, None], columns[:, None, :]
+        ]
         x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last), self.labels[chosen]
 
@@ -78,7 +95,9 @@ class BareLoop:
                 soft = self.teacher(x.to(torch.bfloat16) if self.half else x)
             logits = self.student(x)
         logits, soft = logits.float(), soft.float()
-        kl = F.kl_div(F.log_softmax(logits / TAU, 1), F.softmax(soft / TAU, 1), reduction='batchmean')
+        kl = F.kl_div(
+            F.log_softmax(logits / TAU, 1), F.softmax(soft / TAU, 1), reduction='batchmean'
+        )
         return F.cross_entropy(logits, y) + KD_WEIGHT * TAU**2 * kl
 
     def step(self) -> float:

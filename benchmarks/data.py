@@ -1,17 +1,21 @@
-"""Images a second of the array path against MMPretrain's pipeline, on the same images, from loader to normalised batch.
+"""Images a second of the array path against MMPretrain's pipeline, on the same images, from loader
+to normalised batch.
 
     python benchmarks/data.py [--data-root data/cifar100] [--batches 50] [--images 45000]
 
-Crop of padding 4, flip, normalisation; the data loaders run in this process (num_workers=0). Both sides are measured
-in turn, in rounds of ``--batches`` times 128 images; the numbers are medians of the rounds. Without ``--data-root``
-the images are random pixels of CIFAR's size. Last line: images a second of the array path to those of MMPretrain, at
-batch 128.
+Crop of padding 4, flip, normalisation; the data loaders run in this process (num_workers=0). Both
+sides are measured in turn, in rounds of ``--batches`` times 128 images; the numbers are medians of
+the rounds. Without ``--data-root`` the images are random pixels of CIFAR's size. Last line: images
+a second of the array path to those of MMPretrain, at batch 128.
 """
+
 import os
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # before torch: threads that spin stall each other on few cores
+os.environ.setdefault(
+    'OMP_WAIT_POLICY', 'PASSIVE'
+)  # before torch: threads that spin stall each other on few cores
 
-import argparse  # noqa: E402
+import argparse
 import itertools
 import statistics
 import time
@@ -29,8 +33,11 @@ from mmdynakd.registry import DATASETS, MODELS
 
 BATCHES, HEADLINE, WANTED = (64, 128, 512), 128, 100_000
 NORMALIZATION = dict(mean=[129.304, 124.070, 112.434], std=[68.170, 65.392, 70.418])
-PIPELINE = [dict(type='RandomCrop', crop_size=32, padding=4), dict(type='RandomFlip', prob=0.5),
-            dict(type='PackInputs')]
+PIPELINE = [
+    dict(type='RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackInputs'),
+]
 
 
 @DATASETS.register_module(force=True)
@@ -50,8 +57,15 @@ class RandomPixels(BaseDataset):
 def images(args: argparse.Namespace, pipeline: list) -> dict:
     if args.data_root is None:
         return dict(type='mmdynakd.RandomPixels', count=args.images, pipeline=pipeline)
-    return dict(type='mmdynakd.CIFAR100', data_root=args.data_root, split='train', download=False, verify=False,
-                indices=args.images, pipeline=pipeline)
+    return dict(
+        type='mmdynakd.CIFAR100',
+        data_root=args.data_root,
+        split='train',
+        download=False,
+        verify=False,
+        indices=args.images,
+        pipeline=pipeline,
+    )
 
 
 class Side:
@@ -79,11 +93,20 @@ class Side:
 
 def sides(args: argparse.Namespace, batch: int) -> dict[str, Side]:
     arrays = dict(
-        batch_size=batch, sampler=dict(type='mmdynakd.ViewSampler'), collate_fn=dict(type='mmdynakd.batch_collate'),
-        dataset=dict(type='mmdynakd.ArrayDataset', dataset=images(args, []), crop_padding=4, flip=0.5))
-    stock = dict(batch_size=batch, sampler=dict(type='DefaultSampler'), dataset=images(args, PIPELINE))
-    return dict(arrays=Side(arrays, 'mmdynakd.BatchPreprocessor', args),
-                stock=Side(stock, 'mmpretrain.ClsDataPreprocessor', args))
+        batch_size=batch,
+        sampler=dict(type='mmdynakd.ViewSampler'),
+        collate_fn=dict(type='mmdynakd.batch_collate'),
+        dataset=dict(
+            type='mmdynakd.ArrayDataset', dataset=images(args, []), crop_padding=4, flip=0.5
+        ),
+    )
+    stock = dict(
+        batch_size=batch, sampler=dict(type='DefaultSampler'), dataset=images(args, PIPELINE)
+    )
+    return dict(
+        arrays=Side(arrays, 'mmdynakd.BatchPreprocessor', args),
+        stock=Side(stock, 'mmpretrain.ClsDataPreprocessor', args),
+    )
 
 
 def measure(args: argparse.Namespace, batch: int) -> dict[str, float]:
@@ -98,8 +121,12 @@ def measure(args: argparse.Namespace, batch: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data-root', help='folder that holds cifar-100-python; by default random pixels')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--data-root', help='folder that holds cifar-100-python; by default random pixels'
+    )
     parser.add_argument('--batches', type=int, default=50, help='batches of 128 a round')
     parser.add_argument('--images', type=int, default=45_000)
     parser.add_argument('--rounds', type=int, default=7, help='timed rounds a side')
@@ -108,12 +135,16 @@ def main() -> None:
     begin(args, f"the array path against MMPretrain's pipeline, {args.images} images")
     DefaultScope.get_instance('mmdynakd_benchmark', scope_name='mmpretrain')
     speeds = {batch: measure(args, batch) for batch in BATCHES}
-    table(['batch', 'array path, images/s', 'MMPretrain, images/s', 'ratio'],
-          [[batch, f"{own['arrays']:.0f}", f"{own['stock']:.0f}", own['arrays'] / own['stock']]
-           for batch, own in speeds.items()])
+    table(
+        ['batch', 'array path, images/s', 'MMPretrain, images/s', 'ratio'],
+        [
+            [batch, f'{own["arrays"]:.0f}', f'{own["stock"]:.0f}', own['arrays'] / own['stock']]
+            for batch, own in speeds.items()
+        ],
+    )
     headline = speeds[HEADLINE]
     goal(f'images a second at batch {HEADLINE}', headline['arrays'], '>=', WANTED)
-    print(f"images/s: {headline['arrays']:.0f}")
+    print(f'images/s: {headline["arrays"]:.0f}')
     finish(headline['arrays'] / headline['stock'])
 
 

@@ -1,14 +1,17 @@
 """KD and both stages of DynaKD, 240 epochs on a GPU, against the stock path timed in the same run.
 
-    python benchmarks/gpu.py [--data-root …] [--teachers resnet56=… …] [--epochs 240] [--parts kd stages] [--profile]
+    python benchmarks/gpu.py [--data-root …] [--teachers resnet56=… …] [--epochs 240] [--parts kd
+    stages] [--profile]
 
-resnet56 -> resnet20 by KD; then configs/dynakd_r56_cifar100.py (search, and M = 4 candidates as lanes), both with
-`fast='bf16'` on arrays in memory. The stock path (`fast=None`, MMPretrain's pipeline) runs for `--stock-epochs` before
-and after, and is scaled. Images a second are of training epochs (their median); minutes are of the whole run,
-validation included. Without `--data-root` images are noise, without `--teachers` teachers are random: the times are
-the same. The ratio is fast / stock, images a second of KD. `--device cpu` rehearses it on a CPU: give few `--images`
-and `--epochs`.
+resnet56 -> resnet20 by KD; then configs/dynakd_r56_cifar100.py (search, and M = 4 candidates as
+lanes), both with `fast='bf16'` on arrays in memory. The stock path (`fast=None`, MMPretrain's
+pipeline) runs for `--stock-epochs` before and after, and is scaled. Images a second are of training
+epochs (their median); minutes are of the whole run, validation included. Without `--data-root`
+images are noise, without `--teachers` teachers are random: the times are the same. The ratio is
+fast / stock, images a second of KD. `--device cpu` rehearses it on a CPU: give few `--images` and
+`--epochs`.
 """
+
 import argparse
 import contextlib
 import json
@@ -27,13 +30,17 @@ from gpu_configs import EPOCHS, EpochTimes, config, distillation, images_per_epo
 from mmengine.runner import Runner
 from runners import Iterations, use
 
-NEEDS = 'gpu.py needs a CUDA GPU, which torch does not see here; --device cpu rehearses it (see --help)'
+NEEDS = (
+    'gpu.py needs a CUDA GPU, which torch does not see here; --device cpu rehearses it (see --help)'
+)
 PARTS = dict(kd=('KD', distillation, 4.0), stages=('both stages', config, 12.0))
 FAST = "fast='{}'"
 
 
 class Utilisation:
-    """Mean of what nvidia-smi says of the GPU once a second, in percent; None where it says nothing."""
+    """Mean of what nvidia-smi says of the GPU once a second, in percent; None where it says
+    nothing.
+    """
 
     def __enter__(self) -> 'Utilisation':
         self.values: list[float] = []
@@ -50,7 +57,9 @@ class Utilisation:
         command = ['nvidia-smi', '--query-gpu=utilization.gpu', '--format=csv,noheader,nounits']
         while not self._ended.wait(1):
             with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-                self.values.append(float(subprocess.check_output(command, text=True, timeout=5).split()[0]))
+                self.values.append(
+                    float(subprocess.check_output(command, text=True, timeout=5).split()[0])
+                )
 
     @property
     def mean(self) -> float | None:
@@ -66,40 +75,86 @@ def train(args: argparse.Namespace, part: str, fast, epochs: int, folder: Path) 
     start = time.perf_counter()
     with Utilisation() as used:
         Runner.from_cfg(build(args, fast, epochs, work_dir)).train()
-    speeds = {'evaluation' if stage == 'evaluation' else 'first':
-              images_per_epoch(args) / statistics.median(times) for stage, times in EpochTimes.taken.items()}
+    speeds = {
+        'evaluation' if stage == 'evaluation' else 'first': images_per_epoch(args)
+        / statistics.median(times)
+        for stage, times in EpochTimes.taken.items()
+    }
     results = json.loads((work_dir / 'results.json').read_text(encoding='utf-8'))
-    return dict(part=part, fast=bool(fast), epochs=epochs, minutes=(time.perf_counter() - start) / 60, speeds=speeds,
-                used=used.mean, accuracy={lane['name']: lane['test']['accuracy/top1'] for lane in results['lanes']})
+    return dict(
+        part=part,
+        fast=bool(fast),
+        epochs=epochs,
+        minutes=(time.perf_counter() - start) / 60,
+        speeds=speeds,
+        used=used.mean,
+        accuracy={lane['name']: lane['test']['accuracy/top1'] for lane in results['lanes']},
+    )
 
 
 def compare(args: argparse.Namespace, part: str, fast, folder: Path) -> float:
     """Stock, fast, stock; the ratio of their images a second (of the first stage)."""
     name, _, wanted = PARTS[part]
-    runs = [train(args, part, *setting, folder) for setting in (
-        (None, args.stock_epochs), (fast, args.epochs), (None, args.stock_epochs))]
-    rows = [[name, args.label if run['fast'] else 'stock', run['epochs'],
-             *(f'{run["speeds"][stage]:.0f}' if stage in run['speeds'] else '-' for stage in ('first', 'evaluation')),
-             run['minutes'], run['minutes'] * EPOCHS / run['epochs'],
-             '-' if run['used'] is None else f'{run["used"]:.0f}'] for run in runs]
-    table(['', 'path', 'epochs', 'images/s', 'images/s of the evaluation', 'minutes',
-           f'minutes scaled to {EPOCHS} epochs', 'GPU in use, %'], rows)
+    runs = [
+        train(args, part, *setting, folder)
+        for setting in ((None, args.stock_epochs), (fast, args.epochs), (None, args.stock_epochs))
+    ]
+    rows = [
+        [
+            name,
+            args.label if run['fast'] else 'stock',
+            run['epochs'],
+            *(
+                f'{run["speeds"][stage]:.0f}' if stage in run['speeds'] else '-'
+                for stage in ('first', 'evaluation')
+            ),
+            run['minutes'],
+            run['minutes'] * EPOCHS / run['epochs'],
+            '-' if run['used'] is None else f'{run["used"]:.0f}',
+        ]
+        for run in runs
+    ]
+    table(
+        [
+            '',
+            'path',
+            'epochs',
+            'images/s',
+            'images/s of the evaluation',
+            'minutes',
+            f'minutes scaled to {EPOCHS} epochs',
+            'GPU in use, %',
+        ],
+        rows,
+    )
     done = runs[1]
-    print('test accuracy: ' + ', '.join(f'{lane} {value:.2f}' for lane, value in done['accuracy'].items()))
+    print(
+        'test accuracy: '
+        + ', '.join(f'{lane} {value:.2f}' for lane, value in done['accuracy'].items())
+    )
     if args.device.startswith('cuda'):
-        goal(f'{name}, minutes of {EPOCHS} epochs', done['minutes'] * EPOCHS / done['epochs'], '<=', wanted)
+        goal(
+            f'{name}, minutes of {EPOCHS} epochs',
+            done['minutes'] * EPOCHS / done['epochs'],
+            '<=',
+            wanted,
+        )
     stock = statistics.mean(run['speeds']['first'] for run in (runs[0], runs[2]))
     return done['speeds']['first'] / stock
 
 
 def profile(args: argparse.Namespace, fast, folder: Path, window: int = 20) -> None:
-    """Prints what a window of KD's steps spends its time on, and how often the host waits for the device."""
+    """Prints what a window of KD's steps spends its time on, and how often the host waits for the
+    device.
+    """
     runner = Runner.from_cfg(distillation(args, fast, 1, folder / 'profile'))
     steps = Iterations(runner)
     cuda = args.device.startswith('cuda')
     for _ in range(5):
         steps.step()
-    activities = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * cuda
+    activities = [torch.profiler.ProfilerActivity.CPU] + [
+        torch.profiler.ProfilerActivity.CUDA
+    ] * cuda
     with torch.profiler.profile(activities=activities) as profiler:
         for _ in range(window):
             steps.step()
@@ -113,8 +168,10 @@ def profile(args: argparse.Namespace, fast, folder: Path, window: int = 20) -> N
                 steps.step()
         torch.cuda.set_sync_debug_mode('default')
         waits = [w for w in caught if 'synchroniz' in str(w.message)]
-        print(f'host synchronisations: {len(waits)} in {window} steps; from '
-              f'{sorted({f"{Path(w.filename).name}:{w.lineno}" for w in waits})}')
+        print(
+            f'host synchronisations: {len(waits)} in {window} steps; from '
+            f'{sorted({f"{Path(w.filename).name}:{w.lineno}" for w in waits})}'
+        )
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -126,7 +183,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--fast', choices=['fp32', 'bf16'], default='bf16')
     parser.add_argument('--compile', action='store_true', help='torch.compile for the teachers')
     parser.add_argument('--data-root', help='folder of CIFAR-100')
-    parser.add_argument('--images', type=int, default=45_000, help='of noise, where there is no --data-root')
+    parser.add_argument(
+        '--images', type=int, default=45_000, help='of noise, where there is no --data-root'
+    )
     parser.add_argument('--teachers', nargs='*', default=[], metavar='NAME=CHECKPOINT')
     parser.add_argument('--teacher-depth', type=int, help='one depth for all teachers (rehearsals)')
     parser.add_argument('--profile', action='store_true', help='only profile a window of steps')
@@ -139,10 +198,22 @@ def main(argv: list[str] | None = None) -> None:
         print(NEEDS, file=sys.stderr)
         sys.exit(2)
     use(args.device)
-    fast = dict(dtype='bfloat16' if args.fast == 'bf16' else None, channels_last=True, fold=True,
-                compile=True) if args.compile else args.fast
+    fast = (
+        dict(
+            dtype='bfloat16' if args.fast == 'bf16' else None,
+            channels_last=True,
+            fold=True,
+            compile=True,
+        )
+        if args.compile
+        else args.fast
+    )
     args.label = FAST.format(args.fast) + ' compiled' * args.compile
-    begin(args, f'r56 (, r44, r32) -> r{args.depth}, batch {args.batch}, {images_per_epoch(args)} images, {args.label}')
+    begin(
+        args,
+        f'r56 (, r44, r32) -> r{args.depth}, batch {args.batch}, {images_per_epoch(args)} images, '
+        f'{args.label}',
+    )
     with tempfile.TemporaryDirectory() as folder:
         if args.profile:
             profile(args, fast, Path(folder))

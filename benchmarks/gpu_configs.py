@@ -1,4 +1,5 @@
 """The runs that gpu.py times, from the shipped config of r56, r44, r32 -> r20."""
+
 import argparse
 import time
 from pathlib import Path
@@ -14,13 +15,18 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CONFIG = CHECKOUT / 'configs' / 'dynakd_r56_cifar100.py'
 DATA = CHECKOUT / 'configs' / '_base_' / 'datasets'
 EPOCHS, MILESTONES = 240, (150, 180, 210)  # of the config
-LOADERS = dict(train='train_dataloader', upper='upper_dataloader', val='val_dataloader', test='test_dataloader')
+LOADERS = dict(
+    train='train_dataloader', upper='upper_dataloader', val='val_dataloader', test='test_dataloader'
+)
 HELD_OUT = 10  # val and test of random images are this many times smaller than train
 
 
 @HOOKS.register_module(force=True)
 class EpochTimes(Hook):
-    """Keeps the seconds of every epoch's training, validation left out, by the name of the work dir."""
+    """Keeps the seconds of every epoch's training, validation left out, by the name of the work
+    dir.
+    """
+
     priority = 'VERY_HIGH'
     taken: dict[str, list[float]] = {}
 
@@ -30,13 +36,18 @@ class EpochTimes(Hook):
 
     def after_train_epoch(self, runner) -> None:
         synchronize(str(next(runner.model.parameters()).device))
-        self.taken.setdefault(Path(runner.work_dir).name, []).append(time.perf_counter() - self.start)
+        self.taken.setdefault(Path(runner.work_dir).name, []).append(
+            time.perf_counter() - self.start
+        )
 
 
-def config(args: argparse.Namespace, fast: str | dict | None, epochs: int, work_dir: Path) -> Config:
+def config(
+    args: argparse.Namespace, fast: str | dict | None, epochs: int, work_dir: Path
+) -> Config:
     """The two stages, M candidates without baselines.
 
-    ``fast=None`` is the stock path throughout: MMPretrain's pipeline, MMEngine's hooks, no records kept.
+    ``fast=None`` is the stock path throughout: MMPretrain's pipeline, MMEngine's hooks, no records
+    kept.
     """
     cfg = Config.fromfile(CONFIG)
     cfg.model.fast = fast
@@ -44,7 +55,9 @@ def config(args: argparse.Namespace, fast: str | dict | None, epochs: int, work_
     for split, name in LOADERS.items():
         _locate(data[name], args, split)
         cfg[name] = data[name]
-    cfg.default_hooks.runtime_info = LATE_METRICS['runtime_info'] if fast else dict(type='RuntimeInfoHook')
+    cfg.default_hooks.runtime_info = (
+        LATE_METRICS['runtime_info'] if fast else dict(type='RuntimeInfoHook')
+    )
     cfg.train_cfg.upper_dataloader = cfg.pop('upper_dataloader')
     cfg.train_cfg.update(max_epochs=epochs, val_interval=max(1, epochs // 24))
     if not fast:
@@ -53,14 +66,21 @@ def config(args: argparse.Namespace, fast: str | dict | None, epochs: int, work_
     cfg.param_scheduler.student.milestones = milestones
     _locate_teachers(cfg, args)
     times = dict(type='EpochTimes')
-    cfg.custom_hooks = [times, dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=args.candidates)]
-    cfg.update(work_dir=str(work_dir), log_level='ERROR', experiment_name=work_dir.name, launcher='none')
+    cfg.custom_hooks = [
+        times,
+        dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=args.candidates),
+    ]
+    cfg.update(
+        work_dir=str(work_dir), log_level='ERROR', experiment_name=work_dir.name, launcher='none'
+    )
     if args.depth != 20:
         cfg.model.architecture = network(args.depth)
     return cfg
 
 
-def distillation(args: argparse.Namespace, fast: str | dict | None, epochs: int, work_dir: Path) -> Config:
+def distillation(
+    args: argparse.Namespace, fast: str | dict | None, epochs: int, work_dir: Path
+) -> Config:
     """Ordinary KD from the first teacher alone."""
     cfg = config(args, fast, epochs, work_dir)
     teacher = next(iter(cfg.model.teachers))
@@ -78,7 +98,9 @@ def _locate_teachers(cfg: Config, args: argparse.Namespace) -> None:
     given = dict(pair.split('=', 1) for pair in args.teachers)
     unknown = set(given) - set(cfg.model.teachers)
     if unknown:
-        raise SystemExit(f'--teachers names no teachers: {sorted(unknown)}; there are {list(cfg.model.teachers)}')
+        raise SystemExit(
+            f'--teachers names no teachers: {sorted(unknown)}; there are {list(cfg.model.teachers)}'
+        )
     cfg.model.teacher_order = list(cfg.model.teachers)
     for name, entry in cfg.model.teachers.items():
         entry.checkpoint = given.get(name)
@@ -87,7 +109,9 @@ def _locate_teachers(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _locate(loader: dict, args: argparse.Namespace, split: str) -> None:
-    """The real images where their folder is given, noise of the same shape otherwise; the batch size."""
+    """The real images where their folder is given, noise of the same shape otherwise; the batch
+    size.
+    """
     inner = loader.dataset.dataset if 'dataset' in loader.dataset else loader.dataset
     if args.data_root:
         inner.update(data_root=args.data_root, verify=False)

@@ -1,7 +1,9 @@
-"""Students, teachers and batches of the scripts here: the 6n+2 family on CIFAR's size, weights random.
+"""Students, teachers and batches of the scripts here: the 6n+2 family on CIFAR's size, weights
+random.
 
 Weights do not change what a step costs.
 """
+
 import copy
 from collections.abc import Iterable, Mapping
 
@@ -21,28 +23,53 @@ TAU, KD_WEIGHT = 4, 0.9
 
 
 def network(depth: int) -> dict:
-    return dict(type='mmpretrain.ImageClassifier', backbone=dict(type='mmdynakd.CifarResNet', depth=depth),
-                neck=dict(type='mmpretrain.GlobalAveragePooling'),
-                head=dict(type='mmpretrain.LinearClsHead', num_classes=CLASSES, in_channels=64))
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=dict(type='mmdynakd.CifarResNet', depth=depth),
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        head=dict(type='mmpretrain.LinearClsHead', num_classes=CLASSES, in_channels=64),
+    )
 
 
 def distiller(scope: str = '') -> dict:
-    """Hinton's distillation over the logits, every name within ``scope`` (``'mmrazor.'`` outside a DynaKD)."""
+    """Hinton's distillation over the logits, every name within ``scope`` (``'mmrazor.'`` outside a
+    DynaKD).
+    """
     recorders = dict(logits=dict(type=f'{scope}ModuleOutputs', source='head.fc'))
-    return dict(type=f'{scope}ConfigurableDistiller', student_recorders=recorders,
-                teacher_recorders=copy.deepcopy(recorders),
-                distill_losses=dict(loss_kl=dict(type=f'{scope}KLDivergence', tau=TAU, loss_weight=KD_WEIGHT,
-                                                 teacher_detach=False)),
-                loss_forward_mappings=dict(loss_kl=dict(preds_S=dict(from_student=True, recorder='logits'),
-                                                        preds_T=dict(from_student=False, recorder='logits'))))
+    return dict(
+        type=f'{scope}ConfigurableDistiller',
+        student_recorders=recorders,
+        teacher_recorders=copy.deepcopy(recorders),
+        distill_losses=dict(
+            loss_kl=dict(
+                type=f'{scope}KLDivergence', tau=TAU, loss_weight=KD_WEIGHT, teacher_detach=False
+            )
+        ),
+        loss_forward_mappings=dict(
+            loss_kl=dict(
+                preds_S=dict(from_student=True, recorder='logits'),
+                preds_T=dict(from_student=False, recorder='logits'),
+            )
+        ),
+    )
 
 
 def dynakd(teachers: Iterable[int] | Mapping[str, dict], depth: int, **options) -> dict:
-    """Config of a DynaKD; teachers by depth (named r56, …) or as it wants them, the student by depth."""
+    """Config of a DynaKD; teachers by depth (named r56, …) or as it wants them, the student by
+    depth.
+    """
     if not isinstance(teachers, Mapping):
         teachers = {f'r{depth}': dict(model=network(depth)) for depth in teachers}
-    return dict(type='mmdynakd.DynaKD', architecture=network(depth), distiller=distiller(), teachers=teachers,
-                student_loss_weight=1.0, draw_seed=0, data_preprocessor=dict(PREPROCESSOR), **options)
+    return dict(
+        type='mmdynakd.DynaKD',
+        architecture=network(depth),
+        distiller=distiller(),
+        teachers=teachers,
+        student_loss_weight=1.0,
+        draw_seed=0,
+        data_preprocessor=dict(PREPROCESSOR),
+        **options,
+    )
 
 
 def built(cfg: dict, seed: int = 0) -> torch.nn.Module:
@@ -57,7 +84,9 @@ class Steps:
 
     def __init__(self, cfg: dict, device: str) -> None:
         self.model = built(cfg).to(device)
-        self.optim = BilevelOptimWrapperConstructor(dict(student=dict(optimizer=dict(SGD))))(self.model)
+        self.optim = BilevelOptimWrapperConstructor(dict(student=dict(optimizer=dict(SGD))))(
+            self.model
+        )
 
     def lower(self, data: dict) -> dict[str, torch.Tensor]:
         """One step on the students; the log variables."""
@@ -71,8 +100,10 @@ def batch(size: int, seed: int) -> dict:
     """What a loader gives: a list of (3, 32, 32) uint8 images, and data samples with labels."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (size, ), generator=generator).tolist()
-    return dict(inputs=list(images), data_samples=[DataSample().set_gt_label(label) for label in labels])
+    labels = torch.randint(0, CLASSES, (size,), generator=generator).tolist()
+    return dict(
+        inputs=list(images), data_samples=[DataSample().set_gt_label(label) for label in labels]
+    )
 
 
 def drawn(probs: list[float], step: int, seed: int = 0) -> int:

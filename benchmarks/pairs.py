@@ -1,4 +1,5 @@
 """A teacher and a student trained by several frameworks in turns: what the against_* scripts share."""
+
 import argparse
 import contextlib
 import statistics
@@ -30,7 +31,8 @@ def single(teacher: int, depth: int, checkpoint: str, fast: str | dict | None) -
 
 
 class Pair:
-    """A teacher and a student, and the sides that train them, all from the same weights, in ``all``.
+    """A teacher and a student, and the sides that train them, all from the same weights, in
+    ``all``.
 
     A side's ``step`` takes one iteration and gives the seconds of loading its batch.
     """
@@ -50,16 +52,26 @@ class Pair:
 
     def add_ours(self, precision: str | None, loader: dict) -> None:
         model = single(self.args.teacher, self.args.depth, self.checkpoint, switch(precision))
-        self.add_runner(ours(precision), model, loader, default_hooks=LATE_METRICS if precision else None)
+        self.add_runner(
+            ours(precision), model, loader, default_hooks=LATE_METRICS if precision else None
+        )
 
     def losses(self) -> dict[str, float]:
         """Of one batch, by side."""
         data = batch(self.args.batch, 0)
         mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (MEAN, STD))
-        labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(self.args.device)
-        x = ((torch.stack(data['inputs']) - mean) / std).to(self.args.device, memory_format=torch.channels_last)
-        return {name: _loss(side.runner.model, data) if isinstance(side, Iterations) else float(side.loss(x, labels))
-                for name, side in self.all.items()}
+        labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(
+            self.args.device
+        )
+        x = ((torch.stack(data['inputs']) - mean) / std).to(
+            self.args.device, memory_format=torch.channels_last
+        )
+        return {
+            name: _loss(side.runner.model, data)
+            if isinstance(side, Iterations)
+            else float(side.loss(x, labels))
+            for name, side in self.all.items()
+        }
 
 
 @torch.no_grad()
@@ -72,12 +84,17 @@ def _loss(model: torch.nn.Module, data: dict) -> float:
 
 def check(losses: dict[str, float], reference: str) -> None:
     """Raises RuntimeError unless all sides compute the loss of ``reference``."""
-    print('the loss of one batch: ' + '; '.join(f'{name} {value:.4f}' for name, value in losses.items()))
+    print(
+        'the loss of one batch: '
+        + '; '.join(f'{name} {value:.4f}' for name, value in losses.items())
+    )
     for name, value in losses.items():
         allowed = TOLERANCE['bf16' if 'bf16' in name else 'fp32']
         if not abs(value - losses[reference]) <= allowed * abs(losses[reference]):
-            raise RuntimeError(f'{name} does not train what {reference} trains: its loss is {value}, not '
-                               f'{losses[reference]}')
+            raise RuntimeError(
+                f'{name} does not train what {reference} trains: its loss is {value}, not '
+                f'{losses[reference]}'
+            )
 
 
 def measure(sides: dict, args: argparse.Namespace) -> dict[str, tuple[float, float]]:
@@ -96,8 +113,13 @@ def measure(sides: dict, args: argparse.Namespace) -> dict[str, tuple[float, flo
 
 def speeds(times: dict[str, tuple[float, float]], size: int) -> None:
     """Prints images a second and where the time goes."""
-    table(['side', 'images/s', 'iteration, ms', 'of it loading, ms'],
-          [[name, f'{size / whole:.0f}', 1000 * whole, 1000 * loading] for name, (loading, whole) in times.items()])
+    table(
+        ['side', 'images/s', 'iteration, ms', 'of it loading, ms'],
+        [
+            [name, f'{size / whole:.0f}', 1000 * whole, 1000 * loading]
+            for name, (loading, whole) in times.items()
+        ],
+    )
 
 
 def precisions(args: argparse.Namespace) -> list[str]:
@@ -107,20 +129,37 @@ def precisions(args: argparse.Namespace) -> list[str]:
     if args.bf16 or has_bf16(args.device):
         found.append('bf16')
     else:
-        print('bf16: not measured, as this processor has no bf16 instructions (--bf16 measures it nevertheless)')
+        print(
+            'bf16: not measured, as this processor has no bf16 instructions (--bf16 measures it '
+            'nevertheless)'
+        )
     return found
 
 
 def options(argv: list[str] | None, doc: str, workers: int | None = None) -> argparse.Namespace:
     parser = arguments(doc, batch=128, steps=30, depth=20)
     parser.add_argument('--teacher', type=int, default=56, help='its depth')
-    parser.add_argument('--turn', type=int, default=3, help='iterations of a side before the next has its turn')
-    parser.add_argument('--images', type=int, default=5120, help='images of noise, where there is no --data-root')
+    parser.add_argument(
+        '--turn', type=int, default=3, help='iterations of a side before the next has its turn'
+    )
+    parser.add_argument(
+        '--images', type=int, default=5120, help='images of noise, where there is no --data-root'
+    )
     if workers is None:
-        parser.add_argument('--data-root', help='folder of CIFAR-100; the bare loop has noise all the same')
+        parser.add_argument(
+            '--data-root', help='folder of CIFAR-100; the bare loop has noise all the same'
+        )
     else:
-        parser.add_argument('--workers', type=int, default=workers, help="the other side's loading processes")
-    parser.add_argument('--no-compile', dest='compile', action='store_false',
-                        help='leave out the side whose teacher is compiled (half a minute, a C++ compiler)')
-    parser.add_argument('--bf16', action='store_true', help='measure bf16 even without instructions for it')
+        parser.add_argument(
+            '--workers', type=int, default=workers, help="the other side's loading processes"
+        )
+    parser.add_argument(
+        '--no-compile',
+        dest='compile',
+        action='store_false',
+        help='leave out the side whose teacher is compiled (half a minute, a C++ compiler)',
+    )
+    parser.add_argument(
+        '--bf16', action='store_true', help='measure bf16 even without instructions for it'
+    )
     return parser.parse_args(argv)

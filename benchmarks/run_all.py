@@ -2,10 +2,12 @@
 
     python benchmarks/run_all.py [--only NAME …] [--quick] [--page docs/performance.md]
 
-Each runs in a process of its own; one that fails leaves its error in the page and the others their results. `--only`
-runs some anew and keeps the page's other sections. `--quick` takes small settings, good to try the scripts and for no
-figure; the page says so. gpu runs where torch sees a CUDA GPU. Let the machine do nothing else meanwhile.
+Each runs in a process of its own; one that fails leaves its error in the page and the others their
+results. `--only` runs some anew and keeps the page's other sections. `--quick` takes small
+settings, good to try the scripts and for no figure; the page says so. gpu runs where torch sees a
+CUDA GPU. Let the machine do nothing else meanwhile.
 """
+
 import argparse
 import ast
 import re
@@ -33,35 +35,57 @@ SCRIPTS = dict(
     store=[*SMALL, '--depth', '8', '--teachers', '14'],
     data=['--batches', '4', '--images', '2000'],
     theta_options=['--batch', '8', '--steps', '2', '--depth', '8', '--teachers', '14', '8'],
-    growth=[*SMALL, '--teacher', '14', '--depth', '8', '--total', '100', '--teachers-values', '1', '2',
-            '--lanes-values', '1', '2', '--batch-values', '4', '8'],
+    growth=[
+        *SMALL,
+        '--teacher',
+        '14',
+        '--depth',
+        '8',
+        '--total',
+        '100',
+        '--teachers-values',
+        '1',
+        '2',
+        '--lanes-values',
+        '1',
+        '2',
+        '--batch-values',
+        '4',
+        '8',
+    ],
     soak=['--steps', '100', '--batch', '32'],
-    gpu=['--batch', '64', '--images', '1280', '--epochs', '2', '--stock-epochs', '1'])
-FIGURES = dict(growth=['growth_teachers.png', 'growth_lanes.png', 'growth_batch.png', 'growth_steps.png'])
+    gpu=['--batch', '64', '--images', '1280', '--epochs', '2', '--stock-epochs', '1'],
+)
+FIGURES = dict(
+    growth=['growth_teachers.png', 'growth_lanes.png', 'growth_batch.png', 'growth_steps.png']
+)
 QUICK = 'small settings: no figure to quote'
 GOAL = re.compile(r'^goal: (.+): (\S+), wanted (<=|>=) (\S+): (met|not met)$', re.M)
 RATIO = re.compile(r'^ratio: (\S+)$', re.M)
-HEAD = '''# Performance
+HEAD = """# Performance
 
 Written by `make bench`; each section is what one script of [benchmarks/](../benchmarks) printed. Both sides of a
 comparison ran in one process, in turns. Ratios are to be compared, times depend on the machine.
 
 | benchmark | goal | measured | wanted | |
 |---|---|---|---|---|
-'''
+"""
 
 
 @dataclass(frozen=True)
 class Section:
     """One script's part of the page."""
+
     name: str
     text: str
 
     def rows(self) -> list[list[str]]:
         """Of the table on top: its goals, or its ratio, or that it failed."""
         link = f'[{self.name}](#{self.name})'
-        goals = [[link, what, value, f'{sign} {bound}', 'small settings' if QUICK in self.text else met]
-                 for what, value, sign, bound, met in GOAL.findall(self.text)]
+        goals = [
+            [link, what, value, f'{sign} {bound}', 'small settings' if QUICK in self.text else met]
+            for what, value, sign, bound, met in GOAL.findall(self.text)
+        ]
         if '\nFailed ' in self.text:
             return [*goals, [link, 'the script failed', '', '', 'not met']]
         ratio = RATIO.findall(self.text)
@@ -70,23 +94,33 @@ class Section:
 
 def run(name: str, arguments: list[str]) -> tuple[str, str | None]:
     """What the script printed, and how it failed; its progress goes to stderr as it comes."""
-    process = subprocess.Popen([sys.executable, str(HERE / f'{name}.py'), *arguments], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, errors='replace')
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / f'{name}.py'), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors='replace',
+    )
     errors: list[str] = []
     reader = in_background(process.stderr, errors)
     printed = process.stdout.read()
     code = process.wait()
     reader.join()
-    return printed, None if code == 0 else f'with exit status {code}: {"".join(errors[-3:]).strip()}'
+    return (
+        printed,
+        None if code == 0 else f'with exit status {code}: {"".join(errors[-3:]).strip()}',
+    )
 
 
 def in_background(stream: TextIO, lines: list[str]) -> threading.Thread:
     """Reads a process's stderr into ``lines`` and on to our own."""
+
     def read() -> None:
         for line in stream:
             lines.append(line)
             sys.stderr.write(line)
             sys.stderr.flush()
+
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
@@ -102,10 +136,17 @@ def section(name: str, quick: bool, page: Path) -> Section:
     printed, failure = run(name, [*arguments, *hidden])
     what = first_line(HERE / f'{name}.py')
     command = ' '.join(['python', f'benchmarks/{name}.py', *arguments])
-    parts = [f'## {name}', what, f'`{command}` ({time.monotonic() - start:.0f} s'
-             + (f', {QUICK}' if quick else '') + ')']
+    parts = [
+        f'## {name}',
+        what,
+        f'`{command}` ({time.monotonic() - start:.0f} s' + (f', {QUICK}' if quick else '') + ')',
+    ]
     where = environment('cuda' if torch.cuda.is_available() else 'cpu')
-    parts += [f'```text\n{printed.strip()}\n```'] if where in printed else [where, f'```text\n{printed.strip()}\n```']
+    parts += (
+        [f'```text\n{printed.strip()}\n```']
+        if where in printed
+        else [where, f'```text\n{printed.strip()}\n```']
+    )
     if failure is not None:
         parts.append(f'Failed {failure}'.replace('\n', ' '))
     else:
@@ -115,7 +156,9 @@ def section(name: str, quick: bool, page: Path) -> Section:
 
 def first_line(script: Path) -> str:
     """Of the script's docstring."""
-    return (ast.get_docstring(ast.parse(script.read_text(encoding='utf-8'))) or '').partition('\n')[0]
+    return (ast.get_docstring(ast.parse(script.read_text(encoding='utf-8'))) or '').partition('\n')[
+        0
+    ]
 
 
 def sections_of(page: Path) -> dict[str, Section]:
@@ -130,14 +173,19 @@ def sections_of(page: Path) -> dict[str, Section]:
 def write(page: Path, sections: dict[str, Section]) -> None:
     """The page anew: the table, then the sections in the order of the scripts."""
     ordered = [sections[name] for name in SCRIPTS if name in sections]
-    rows = ''.join('| ' + ' | '.join(cell.replace('|', '/') for cell in row) + ' |\n'
-                   for own in ordered for row in own.rows())
+    rows = ''.join(
+        '| ' + ' | '.join(cell.replace('|', '/') for cell in row) + ' |\n'
+        for own in ordered
+        for row in own.rows()
+    )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(HEAD + rows + '\n' + '\n'.join(own.text for own in ordered), encoding='utf-8')
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--only', choices=list(SCRIPTS), nargs='+', help='by default all')
     parser.add_argument('--quick', action='store_true')
     parser.add_argument('--page', type=Path, default=HERE.parent / 'docs' / 'performance.md')

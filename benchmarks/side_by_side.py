@@ -1,12 +1,14 @@
-"""Four candidates evaluated as lanes of one run against four runs of their own: time, and the losses equal.
+"""Four candidates evaluated as lanes of one run against four runs of their own: time, and the
+losses equal.
 
     python benchmarks/side_by_side.py [--batch 64] [--steps 20] [--scenarios ensemble r110 r56]
 
-All sides see the same batches and draws, in turns; both start from the same weights. A step of the lanes runs each
-distinct teacher once. Times are means of medians, one for each outcome of the draw. `predicted` is put together from
-its parts, timed in the same rounds: a pass of each teacher that the draws employed, and M steps of a student without a
-teacher.
+All sides see the same batches and draws, in turns; both start from the same weights. A step of the
+lanes runs each distinct teacher once. Times are means of medians, one for each outcome of the draw.
+`predicted` is put together from its parts, timed in the same rounds: a pass of each teacher that
+the draws employed, and M steps of a student without a teacher.
 """
+
 import argparse
 from dataclasses import dataclass
 
@@ -17,22 +19,39 @@ from networks import Steps, batch, drawn, dynakd
 
 @dataclass(frozen=True)
 class Scenario:
-    """Teachers and student by depth, a theta a candidate, and the share of the solo runs' time that is wanted."""
+    """Teachers and student by depth, a theta a candidate, and the share of the solo runs' time that
+    is wanted.
+    """
+
     teachers: list[int]
     depth: int
     thetas: list[list[float]]
     wanted: float
 
 
-# Four snapshots each, as of a search on its way from near-uniform, or on its way within the strong corner.
+# Four snapshots each, as of a search on its way from near-uniform, or on its way within the strong
+# corner.
 SCENARIOS = dict(
-    ensemble=Scenario([56, 44, 32], 20, [[0.36, 0.33, 0.31], [0.45, 0.31, 0.24], [0.55, 0.27, 0.18],
-                                         [0.65, 0.23, 0.12]], 0.75),
-    r110=Scenario([110, 56, 20], 20, [[0.70, 0.20, 0.10], [0.78, 0.15, 0.07], [0.85, 0.10, 0.05],
-                                      [0.92, 0.05, 0.03]], 0.6),
-    r56=Scenario([56, 44, 20], 8, [[0.70, 0.20, 0.10], [0.78, 0.15, 0.07], [0.85, 0.10, 0.05],
-                                   [0.92, 0.05, 0.03]], 0.5),
-    tiny=Scenario([14, 8], 8, [[0.7, 0.3], [0.9, 0.1]], 1.0))
+    ensemble=Scenario(
+        [56, 44, 32],
+        20,
+        [[0.36, 0.33, 0.31], [0.45, 0.31, 0.24], [0.55, 0.27, 0.18], [0.65, 0.23, 0.12]],
+        0.75,
+    ),
+    r110=Scenario(
+        [110, 56, 20],
+        20,
+        [[0.70, 0.20, 0.10], [0.78, 0.15, 0.07], [0.85, 0.10, 0.05], [0.92, 0.05, 0.03]],
+        0.6,
+    ),
+    r56=Scenario(
+        [56, 44, 20],
+        8,
+        [[0.70, 0.20, 0.10], [0.78, 0.15, 0.07], [0.85, 0.10, 0.05], [0.92, 0.05, 0.03]],
+        0.5,
+    ),
+    tiny=Scenario([14, 8], 8, [[0.7, 0.3], [0.9, 0.1]], 1.0),
+)
 GPU_WANTED = 0.4
 TOLERANCE = 1e-4  # of the loss, relative: rounding, after some steps
 
@@ -42,11 +61,16 @@ class Race:
 
     def __init__(self, scenario: Scenario, args: argparse.Namespace) -> None:
         self.scenario, self.args, self.step, self.worst = scenario, args, 0, 0.0
-        fast = args.fast and dict(fast=args.fast) or {}
-        lanes = {f'c{i}': dict(distribution=dict(probs=theta)) for i, theta in enumerate(scenario.thetas)}
+        fast = (args.fast and dict(fast=args.fast)) or {}
+        lanes = {
+            f'c{i}': dict(distribution=dict(probs=theta)) for i, theta in enumerate(scenario.thetas)
+        }
         cfg = dict(teachers=scenario.teachers, depth=scenario.depth, **fast)
         self.side = Steps(dynakd(lanes=lanes, **cfg), args.device)
-        self.solos = {name: Steps(dynakd(lanes={name: lane}, **cfg), args.device) for name, lane in lanes.items()}
+        self.solos = {
+            name: Steps(dynakd(lanes={name: lane}, **cfg), args.device)
+            for name, lane in lanes.items()
+        }
         self.student = Steps(dynakd(lanes=dict(ce=dict(distribution=None)), **cfg), args.device)
         self.data = [batch(args.batch, seed) for seed in range(4)]
         self.inputs = torch.stack(self.data[0]['inputs']).to(args.device)
@@ -55,10 +79,16 @@ class Race:
     def actions(self) -> dict:
         """What is timed, by name."""
         solos = {name: lambda name=name: self._lower(name, self.solos[name]) for name in self.solos}
-        passes = {f'teacher {name}': lambda name=name: self.side.model.ensemble.run([name], self.inputs)
-                  for name in self.side.model.ensemble.names}
-        return {'lanes': lambda: self._lower('lanes', self.side), **solos, **passes,
-                'student': lambda: self.student.lower(self.data[0])}
+        passes = {
+            f'teacher {name}': lambda name=name: self.side.model.ensemble.run([name], self.inputs)
+            for name in self.side.model.ensemble.names
+        }
+        return {
+            'lanes': lambda: self._lower('lanes', self.side),
+            **solos,
+            **passes,
+            'student': lambda: self.student.lower(self.data[0]),
+        }
 
     def _lower(self, name: str, side: Steps) -> None:
         self.log[name] = side.lower(self.data[(side.model.step) % len(self.data)])
@@ -77,14 +107,18 @@ class Race:
 
 def employed(scenario: Scenario, first: int, steps: int) -> list[tuple[int, ...]]:
     """Teachers by step, one a candidate."""
-    return [tuple(scenario.teachers[drawn(theta, step)] for theta in scenario.thetas)
-            for step in range(first, first + steps)]
+    return [
+        tuple(scenario.teachers[drawn(theta, step)] for theta in scenario.thetas)
+        for step in range(first, first + steps)
+    ]
 
 
 def predicted(times: dict[str, float], steps: list[tuple[int, ...]]) -> tuple[float, float]:
     """Seconds of the lanes' and of the solo steps from their parts."""
     passes = [[times[f'teacher r{depth}'] for depth in step] for step in (*map(set, steps), *steps)]
-    lanes, solo = (sum(map(sum, part)) / len(steps) for part in (passes[:len(steps)], passes[len(steps):]))
+    lanes, solo = (
+        sum(map(sum, part)) / len(steps) for part in (passes[: len(steps)], passes[len(steps) :])
+    )
     students = len(steps[0]) * times['student']
     return lanes + students, solo + students
 
@@ -92,22 +126,40 @@ def predicted(times: dict[str, float], steps: list[tuple[int, ...]]) -> tuple[fl
 def race(name: str, args: argparse.Namespace) -> float:
     scenario = SCENARIOS[name]
     members = ', '.join(f'r{depth}' for depth in scenario.teachers)
-    print(f'\n{name}: {members} -> r{scenario.depth}, M = {len(scenario.thetas)}, batch {args.batch}; thetas: '
-          + '; '.join(str(theta) for theta in scenario.thetas))
+    print(
+        f'\n{name}: {members} -> r{scenario.depth}, M = {len(scenario.thetas)}, batch '
+        f'{args.batch}; thetas: ' + '; '.join(str(theta) for theta in scenario.thetas)
+    )
     sides = Race(scenario, args)
     taken = in_turns(sides.actions(), args.steps, args.device, args.warmup)
     times = medians(taken)
     steps = employed(scenario, args.warmup, args.steps)
-    lanes, solo = (stratified(values, steps) for values in (
-        taken['lanes'], [sum(values) for values in zip(*(taken[name] for name in sides.solos))]))
+    lanes, solo = (
+        stratified(values, steps)
+        for values in (
+            taken['lanes'],
+            [sum(values) for values in zip(*(taken[name] for name in sides.solos))],
+        )
+    )
     parts, solo_parts = predicted(times, steps)
     distinct = sum(len(set(step)) for step in steps) / len(steps)
-    table(['', 'measured, ms', 'predicted, ms'], [['lanes', 1000 * lanes, 1000 * parts],
-                                                  ['solo runs', 1000 * solo, 1000 * solo_parts],
-                                                  ['ratio', lanes / solo, parts / solo_parts]])
-    passes = ', '.join(f'r{depth} {1000 * times[f"teacher r{depth}"]:.1f}' for depth in scenario.teachers)
-    print(f'{distinct:.2f} distinct teachers a step (a pass, ms: {passes}), {len(scenario.thetas)} students '
-          f'({1000 * times["student"]:.1f} ms each); losses of lanes and solo runs differ by at most {sides.worst:.1e}')
+    table(
+        ['', 'measured, ms', 'predicted, ms'],
+        [
+            ['lanes', 1000 * lanes, 1000 * parts],
+            ['solo runs', 1000 * solo, 1000 * solo_parts],
+            ['ratio', lanes / solo, parts / solo_parts],
+        ],
+    )
+    passes = ', '.join(
+        f'r{depth} {1000 * times[f"teacher r{depth}"]:.1f}' for depth in scenario.teachers
+    )
+    print(
+        f'{distinct:.2f} distinct teachers a step (a pass, ms: {passes}), {len(scenario.thetas)} '
+        'students '
+        f'({1000 * times["student"]:.1f} ms each); losses of lanes and solo runs differ by at most '
+        f'{sides.worst:.1e}'
+    )
     wanted = GPU_WANTED if args.device.startswith('cuda') else scenario.wanted
     goal(f'{members} -> r{scenario.depth}: lanes / solo runs, time', lanes / solo, '<=', wanted)
     return lanes / solo
@@ -115,7 +167,9 @@ def race(name: str, args: argparse.Namespace) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__, batch=64, steps=20)
-    parser.add_argument('--scenarios', choices=list(SCENARIOS), nargs='+', default=['ensemble', 'r110', 'r56'])
+    parser.add_argument(
+        '--scenarios', choices=list(SCENARIOS), nargs='+', default=['ensemble', 'r110', 'r56']
+    )
     parser.add_argument('--fast', choices=['fp32', 'bf16'], help="DynaKD's switch, for all sides")
     parser.add_argument('--warmup', type=int, default=2, help='rounds before the timed ones')
     args = parser.parse_args(argv)

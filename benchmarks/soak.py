@@ -1,12 +1,15 @@
-"""A long search, in tiny steps: memory, open files, threads, a step's time and a checkpoint's size stay what they were.
+"""A long search, in tiny steps: memory, open files, threads, a step's time and a checkpoint's size
+stay what they were.
 
     python benchmarks/soak.py [--steps 20000] [--batch 4]
 
-A whole run as tools/train.py makes it, by MMEngine's Runner: theta and student learn in every step, two teachers, with
-validation, checkpoints, logs and the observation of theta; then its evaluation. Metrics keep 500 values each, so that
-their bound is reached on the way; checkpoints are weighed without theta's curve, at most 1000 points that fill over a
-whole search. Ten rows. The ratio is resident memory after all steps to that after the first tenth. (Linux)
+A whole run as tools/train.py makes it, by MMEngine's Runner: theta and student learn in every step,
+two teachers, with validation, checkpoints, logs and the observation of theta; then its evaluation.
+Metrics keep 500 values each, so that their bound is reached on the way; checkpoints are weighed
+without theta's curve, at most 1000 points that fill over a whole search. Ten rows. The ratio is
+resident memory after all steps to that after the first tenth. (Linux)
 """
+
 import io
 import os
 import statistics
@@ -43,12 +46,13 @@ class OneConv(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3, stride=4)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.conv(x).relu(), )
+        return (self.conv(x).relu(),)
 
 
 @HOOKS.register_module(force=True)
 class Watch(Hook):
     """A row each tenth of the search."""
+
     priority = 'LOWEST'
     rows: list[dict] = []
 
@@ -62,10 +66,16 @@ class Watch(Hook):
         self.times.append(time.perf_counter() - self.begun)
         done, size = runner.iter + 1, max(1, runner.max_iters // ROWS)
         if self.searches and done % size == 0:
-            self.rows.append({
-                'steps': done, MEMORY: resident(), FILES: len(os.listdir('/proc/self/fd')),
-                THREADS: len(os.listdir('/proc/self/task')), 'step, ms': 1000 * statistics.median(self.times),
-                'checkpoint, MiB': saved_size(runner.cfg) / 2**20})
+            self.rows.append(
+                {
+                    'steps': done,
+                    MEMORY: resident(),
+                    FILES: len(os.listdir('/proc/self/fd')),
+                    THREADS: len(os.listdir('/proc/self/task')),
+                    'step, ms': 1000 * statistics.median(self.times),
+                    'checkpoint, MiB': saved_size(runner.cfg) / 2**20,
+                }
+            )
             self.times.clear()
             progress(f'{done} of {runner.max_iters} steps: {self.rows[-1][MEMORY]:.0f} MiB')
 
@@ -82,34 +92,71 @@ def saved_size(cfg: Config) -> int:
 
 
 def tiny() -> dict:
-    return dict(type='mmpretrain.ImageClassifier', backbone=dict(type='mmpretrain.OneConv'),
-                neck=dict(type='mmpretrain.GlobalAveragePooling'),
-                head=dict(type='mmpretrain.LinearClsHead', num_classes=100, in_channels=8))
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=dict(type='mmpretrain.OneConv'),
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        head=dict(type='mmpretrain.LinearClsHead', num_classes=100, in_channels=8),
+    )
 
 
 def config(steps: int, batch: int, folder: str) -> Config:
     def loader(shuffle: bool) -> dict:
-        return dict(batch_size=batch, num_workers=0, persistent_workers=False, collate_fn=dict(type='default_collate'),
-                    dataset=dataset(IMAGES, None, [dict(type='RandomFlip', prob=0.5), dict(type='PackInputs')]),
-                    sampler=dict(type='DefaultSampler', shuffle=shuffle))
+        return dict(
+            batch_size=batch,
+            num_workers=0,
+            persistent_workers=False,
+            collate_fn=dict(type='default_collate'),
+            dataset=dataset(
+                IMAGES, None, [dict(type='RandomFlip', prob=0.5), dict(type='PackInputs')]
+            ),
+            sampler=dict(type='DefaultSampler', shuffle=shuffle),
+        )
 
     epochs = -(-steps // -(-IMAGES // batch))
     model = dynakd({name: dict(model=tiny()) for name in 'ab'}, 8)
     model['architecture'] = tiny()
     plain = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
-    return Config(dict(
-        model=model, work_dir=folder, experiment_name='soak', train_dataloader=loader(True),
-        train_cfg=dict(type='mmdynakd.BilevelTrainLoop', max_epochs=epochs, val_interval=max(1, epochs // 100),
-                       upper_dataloader=loader(True)),
-        val_dataloader=loader(False), val_cfg=dict(type='mmdynakd.LaneValLoop'),
-        val_evaluator=dict(type='mmpretrain.Accuracy'), test_dataloader=loader(False),
-        test_cfg=dict(type='mmdynakd.LaneTestLoop'), test_evaluator=dict(type='mmpretrain.Accuracy'),
-        optim_wrapper=dict(constructor='mmdynakd.BilevelOptimWrapperConstructor', student=plain),
-        default_hooks=dict(runtime_info=dict(type='mmdynakd.RuntimeInfoHook', history=HISTORY),
-                           checkpoint=dict(type='CheckpointHook', interval=max(1, epochs // 100), max_keep_ckpts=2)),
-        custom_hooks=[dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=2,
-                           evaluation=dict(train_cfg=dict(max_epochs=1))), dict(type='Watch')],
-        randomness=dict(seed=0), default_scope='mmpretrain', log_level='ERROR'))
+    return Config(
+        dict(
+            model=model,
+            work_dir=folder,
+            experiment_name='soak',
+            train_dataloader=loader(True),
+            train_cfg=dict(
+                type='mmdynakd.BilevelTrainLoop',
+                max_epochs=epochs,
+                val_interval=max(1, epochs // 100),
+                upper_dataloader=loader(True),
+            ),
+            val_dataloader=loader(False),
+            val_cfg=dict(type='mmdynakd.LaneValLoop'),
+            val_evaluator=dict(type='mmpretrain.Accuracy'),
+            test_dataloader=loader(False),
+            test_cfg=dict(type='mmdynakd.LaneTestLoop'),
+            test_evaluator=dict(type='mmpretrain.Accuracy'),
+            optim_wrapper=dict(
+                constructor='mmdynakd.BilevelOptimWrapperConstructor', student=plain
+            ),
+            default_hooks=dict(
+                runtime_info=dict(type='mmdynakd.RuntimeInfoHook', history=HISTORY),
+                checkpoint=dict(
+                    type='CheckpointHook', interval=max(1, epochs // 100), max_keep_ckpts=2
+                ),
+            ),
+            custom_hooks=[
+                dict(
+                    type='mmdynakd.CandidateEvaluationHook',
+                    num_candidates=2,
+                    evaluation=dict(train_cfg=dict(max_epochs=1)),
+                ),
+                dict(type='Watch'),
+            ],
+            randomness=dict(seed=0),
+            default_scope='mmpretrain',
+            log_level='ERROR',
+        )
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -126,10 +173,17 @@ def main(argv: list[str] | None = None) -> None:
     goal('resident memory after all steps to that after a tenth', ratio, '<=', ALLOWED)
     goal('open files more after all steps than after a tenth', last[FILES] - first[FILES], '<=', 0)
     goal('threads more after all steps than after a tenth', last[THREADS] - first[THREADS], '<=', 0)
-    halves = [statistics.median(row['step, ms'] for row in half) for half in (rows[:ROWS // 2], rows[ROWS // 2:])]
+    halves = [
+        statistics.median(row['step, ms'] for row in half)
+        for half in (rows[: ROWS // 2], rows[ROWS // 2 :])
+    ]
     goal('time of a step in the last half to that in the first', halves[1] / halves[0], '<=', 1.05)
-    goal('size of a checkpoint after all steps to that after half', last['checkpoint, MiB']
-         / rows[ROWS // 2]['checkpoint, MiB'], '<=', 1.02)
+    goal(
+        'size of a checkpoint after all steps to that after half',
+        last['checkpoint, MiB'] / rows[ROWS // 2]['checkpoint, MiB'],
+        '<=',
+        1.02,
+    )
     finish(ratio)
 
 

@@ -1,14 +1,18 @@
-"""A lower step with n teachers against the steps of each teacher alone, and against averaging them all.
+"""A lower step with n teachers against the steps of each teacher alone, and against averaging them
+all.
 
-    python benchmarks/step_cost.py [--batch 64] [--steps 24] [--depth 20] [--teachers 110 56 44 32 20 26 38 50]
+    python benchmarks/step_cost.py [--batch 64] [--steps 24] [--depth 20] [--teachers 110 56 44 32
+    20 26 38 50]
 
-For n = 1, 2, … the first n teachers form an ensemble with uniform theta. Before or after each of its steps the teacher
-that it draws takes the same step as the only teacher of another model. `expected` is the theta-weighted mean of those
-single-teacher steps (`-`: too few steps, a teacher was never drawn), `by draws` the mean under the frequencies with
-which the teachers were in fact drawn, and `n teachers` the mean of the ensemble's own steps under the same frequencies;
-each a mean of medians by teacher. `of pairs` is the median of the ratios of such neighbouring steps, the worst of which
-is the ratio. Averaging is `distribution=dict(type='mmdynakd.Average')`.
+For n = 1, 2, … the first n teachers form an ensemble with uniform theta. Before or after each of
+its steps the teacher that it draws takes the same step as the only teacher of another model.
+`expected` is the theta-weighted mean of those single-teacher steps (`-`: too few steps, a teacher
+was never drawn), `by draws` the mean under the frequencies with which the teachers were in fact
+drawn, and `n teachers` the mean of the ensemble's own steps under the same frequencies; each a mean
+of medians by teacher. `of pairs` is the median of the ratios of such neighbouring steps, the worst
+of which is the ratio. Averaging is `distribution=dict(type='mmdynakd.Average')`.
 """
+
 import math
 import operator
 import statistics
@@ -28,15 +32,23 @@ class Sides:
     def __init__(self, args) -> None:
         self.args, self.depths = args, args.teachers
         self.counts = args.counts or range(1, len(self.depths) + 1)
-        self.singles = {depth: Steps(dynakd([depth], args.depth), args.device) for depth in self.depths}
+        self.singles = {
+            depth: Steps(dynakd([depth], args.depth), args.device) for depth in self.depths
+        }
         uniform = dict(probs='uniform', weight_by_probability=False)
-        self.drawing = {n: Steps(dynakd(self.depths[:n], args.depth, distribution=uniform), args.device)
-                        for n in self.counts}
+        self.drawing = {
+            n: Steps(dynakd(self.depths[:n], args.depth, distribution=uniform), args.device)
+            for n in self.counts
+        }
         self.data = [batch(args.batch, seed) for seed in range(4)]
         self.own, self.alone, self.who = ({n: [] for n in self.counts} for _ in range(3))
         self.averaged = min(AVERAGED, max(self.counts))
-        self.average = Steps(dynakd(self.depths[:self.averaged], args.depth,
-                                    distribution=dict(type='mmdynakd.Average')), args.device)
+        self.average = Steps(
+            dynakd(
+                self.depths[: self.averaged], args.depth, distribution=dict(type='mmdynakd.Average')
+            ),
+            args.device,
+        )
         self.averages: list[float] = []
         self._warm_up()
 
@@ -49,7 +61,9 @@ class Sides:
             side.lower(self.data[0])
 
     def step(self, n: int, number: int) -> None:
-        """One step of the n teachers' model, and the same step of the teacher drawn alone, in alternating order."""
+        """One step of the n teachers' model, and the same step of the teacher drawn alone, in
+        alternating order.
+        """
         model = self.drawing[n].model
         depth = self.depths[drawn([1 / n] * n, model.step)]
         pair = [(self.drawing[n], self.own[n]), (self.singles[depth], self.alone[n])]
@@ -71,14 +85,33 @@ def compare(sides: Sides) -> tuple[list[list], float]:
     """Rows of the table, and the worst ratio."""
     alone = {}
     for depth in sides.depths:
-        values = [value for n in sides.counts for value, own in zip(sides.alone[n], sides.who[n]) if own == depth]
-        alone[depth] = statistics.median(values) if values else math.nan  # nan: never drawn in so few steps
+        values = [
+            value
+            for n in sides.counts
+            for value, own in zip(sides.alone[n], sides.who[n])
+            if own == depth
+        ]
+        alone[depth] = (
+            statistics.median(values) if values else math.nan
+        )  # nan: never drawn in so few steps
     rows = []
     for n in sides.counts:
-        own, by_draws = stratified(sides.own[n], sides.who[n]), stratified(sides.alone[n], sides.who[n])
+        own, by_draws = (
+            stratified(sides.own[n], sides.who[n]),
+            stratified(sides.alone[n], sides.who[n]),
+        )
         expected = statistics.mean(alone[depth] for depth in sides.depths[:n])
         paired = statistics.median(map(operator.truediv, sides.own[n], sides.alone[n]))
-        rows.append([n, 1000 * own, 1000 * by_draws, own / by_draws, paired, 1000 * expected if expected > 0 else '-'])
+        rows.append(
+            [
+                n,
+                1000 * own,
+                1000 * by_draws,
+                own / by_draws,
+                paired,
+                1000 * expected if expected > 0 else '-',
+            ]
+        )
     return rows, max(row[4] for row in rows)
 
 
@@ -88,17 +121,25 @@ def against_averaging(sides: Sides) -> float | None:
     if n not in sides.own:
         return None
     own, average = stratified(sides.own[n], sides.who[n]), statistics.median(sides.averages)
-    print(f'{n} teachers {sides.depths[:n]}: {sides.args.batch / own:.0f} images/s with one drawn a step, '
-          f'{sides.args.batch / average:.0f} with all averaged')
+    print(
+        f'{n} teachers {sides.depths[:n]}: {sides.args.batch / own:.0f} images/s with one drawn a '
+        'step, '
+        f'{sides.args.batch / average:.0f} with all averaged'
+    )
     return average / own
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = arguments(__doc__, batch=64, steps=24, depth=20)
     parser.add_argument('--teachers', type=int, nargs='+', default=DEPTHS, help='their depths')
-    parser.add_argument('--counts', type=int, nargs='+', help='values of n, by default 1 to the number of teachers')
+    parser.add_argument(
+        '--counts', type=int, nargs='+', help='values of n, by default 1 to the number of teachers'
+    )
     args = parser.parse_args(argv)
-    begin(args, f'Lower steps: teachers resnet{args.teachers} -> resnet{args.depth}, batch {args.batch}')
+    begin(
+        args,
+        f'Lower steps: teachers resnet{args.teachers} -> resnet{args.depth}, batch {args.batch}',
+    )
     sides = Sides(args)
     for number, names in turns([*map(str, sides.counts), ALL], args.steps, warmup=2):
         for name in names:

@@ -1,11 +1,13 @@
-"""A run whose teachers' records are in the store, against the same run without one, and against the run that fills it.
+"""A run whose teachers' records are in the store, against the same run without one, and against the
+run that fills it.
 
     python benchmarks/store.py [--batch 128] [--steps 15] [--depth 20] [--teachers 56] [--path DIR]
 
-Each turn the three take the same lower step on the same views, so that the second run finds what the first one wrote.
-Records are the logits, twice (as a recorder and the network give them). Ratio: images a second of the second run over
-those without a store.
+Each turn the three take the same lower step on the same views, so that the second run finds what
+the first one wrote. Records are the logits, twice (as a recorder and the network give them). Ratio:
+images a second of the second run over those without a store.
 """
+
 import functools
 import tempfile
 
@@ -15,11 +17,17 @@ from networks import CLASSES, Steps, dynakd
 
 
 def batch(size: int, number: int, epoch: int) -> dict:
-    """Batch ``number`` of an epoch, of ``mmdynakd.ArrayDataset``'s shape; pixels are noise of (number, epoch)."""
+    """Batch ``number`` of an epoch, of ``mmdynakd.ArrayDataset``'s shape; pixels are noise of
+    (number, epoch).
+    """
     generator = torch.Generator().manual_seed(1000 * epoch + number)
-    return dict(inputs=torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8),
-                labels=torch.randint(0, CLASSES, (size, ), generator=generator),
-                views=dict(source='noise', size=EPOCH, ids=epoch * EPOCH + number * size + torch.arange(size)))
+    return dict(
+        inputs=torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8),
+        labels=torch.randint(0, CLASSES, (size,), generator=generator),
+        views=dict(
+            source='noise', size=EPOCH, ids=epoch * EPOCH + number * size + torch.arange(size)
+        ),
+    )
 
 
 EPOCH = 45000
@@ -46,19 +54,40 @@ def main() -> None:
     parser = arguments(__doc__, batch=128, steps=15, depth=20)
     parser.add_argument('--teachers', type=int, nargs='+', default=[56], help='their depths')
     parser.add_argument('--fast', default='fp32', help="DynaKD's switch; 'none' for the plain path")
-    parser.add_argument('--path', help='where the store lies while this runs (default: a temporary folder)')
+    parser.add_argument(
+        '--path', help='where the store lies while this runs (default: a temporary folder)'
+    )
     args = parser.parse_args()
     args.fast = None if args.fast == 'none' else args.fast
-    begin(args, f'resnet{args.teachers} -> resnet{args.depth}, batch {args.batch}, fast={args.fast!r}')
+    begin(
+        args, f'resnet{args.teachers} -> resnet{args.depth}, batch {args.batch}, fast={args.fast!r}'
+    )
     rows, ratios = [], {}
     for dtype in ('float16', 'float32'):
         with tempfile.TemporaryDirectory(dir=args.path) as folder:
             taken, error = measure(args, dtype, folder)
         ratios[dtype] = taken['no store'] / taken['second run']
-        rows.append([dtype, *(args.batch / taken[name] for name in taken), taken['no store'] / taken['first run'],
-                     ratios[dtype], f'{error:.2g}'])
-    table(['stored as', 'no store, img/s', 'first run, img/s', 'second run, img/s', 'first / none', 'second / none',
-           'largest error'], rows)
+        rows.append(
+            [
+                dtype,
+                *(args.batch / taken[name] for name in taken),
+                taken['no store'] / taken['first run'],
+                ratios[dtype],
+                f'{error:.2g}',
+            ]
+        )
+    table(
+        [
+            'stored as',
+            'no store, img/s',
+            'first run, img/s',
+            'second run, img/s',
+            'first / none',
+            'second / none',
+            'largest error',
+        ],
+        rows,
+    )
     finish(ratios['float16'])
 
 

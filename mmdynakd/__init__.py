@@ -1,4 +1,5 @@
 """DynaKD: knowledge distillation from a learned categorical distribution over teachers (AAAI 2024)."""
+
 from . import compat
 
 compat.install()
@@ -15,5 +16,6 @@ def __getattr__(name: str):
     # Imported when first used: the models take seconds.
     if name == 'load_teacher':
         from .models.teachers.standalone import load_teacher
+
         return load_teacher
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -2,19 +2,27 @@
 
 What is repaired, each by the function named:
 
-- MMRazor 1.0.0 on torch >= 2.0: ``mmrazor.structures.quantization`` uses torch.ao names of torch 1.13, so
+- MMRazor 1.0.0 on torch >= 2.0: ``mmrazor.structures.quantization`` uses torch.ao names of torch
+  1.13, so
   ``import mmrazor.models`` fails (MMRazor issue 615). :func:`_stub_quantization`
-- MMRazor 1.0.0 with mmcv > 2.1.0 (onedl-mmcv 2.3, mmcv 2.2): an assertion on ``mmcv.__version__`` refuses
+- MMRazor 1.0.0 with mmcv > 2.1.0 (onedl-mmcv 2.3, mmcv 2.2): an assertion on ``mmcv.__version__``
+  refuses
   it, though its distillation half works. :func:`_import_mmrazor`
 - MMRazor 1.0.0 ``KDSoftCELoss``: takes its criterion from mmcls, since renamed mmpretrain.
   :func:`_repair_soft_cross_entropy`
-- MMEngine 0.10.7 on torch >= 2.6: ``torch.load`` is weights-only by default and refuses what the Runner
-  saves, so ``resume`` fails. :func:`_trust_history_buffers` registers those few types; weights-only stays on.
-- MMEngine 0.10.7 on torch < 2.6 loads with ``weights_only=False``, onedl-mmengine 0.10.12 does where weights-only
-  is refused, and both run the config text in a checkpoint that they resume. :func:`.safe_load.guard_mmengine`
-- The distributions of openmmlab and onedl own the same import folders; pip installs both over each other
+- MMEngine 0.10.7 on torch >= 2.6: ``torch.load`` is weights-only by default and refuses what the
+  Runner
+  saves, so ``resume`` fails. :func:`_trust_history_buffers` registers those few types; weights-only
+  stays on.
+- MMEngine 0.10.7 on torch < 2.6 loads with ``weights_only=False``, onedl-mmengine 0.10.12 does
+  where weights-only
+  is refused, and both run the config text in a checkpoint that they resume.
+  :func:`.safe_load.guard_mmengine`
+- The distributions of openmmlab and onedl own the same import folders; pip installs both over each
+  other
   without a word. :func:`check_flavour`
 """
+
 import codecs
 import collections
 import importlib
@@ -28,9 +36,9 @@ QUANTIZATION = 'mmrazor.structures.quantization'
 MMRAZOR_NEWEST_MMCV = '2.1.0'
 # import folder -> flavour -> distributions that own the folder
 OWNERS = {
-    'mmengine': {'openmmlab': ('mmengine', ), 'onedl': ('onedl-mmengine', )},
-    'mmcv': {'openmmlab': ('mmcv', 'mmcv-lite'), 'onedl': ('onedl-mmcv', )},
-    'mmpretrain': {'openmmlab': ('mmpretrain', ), 'onedl': ('onedl-mmpretrain', )},
+    'mmengine': {'openmmlab': ('mmengine',), 'onedl': ('onedl-mmengine',)},
+    'mmcv': {'openmmlab': ('mmcv', 'mmcv-lite'), 'onedl': ('onedl-mmcv',)},
+    'mmpretrain': {'openmmlab': ('mmpretrain',), 'onedl': ('onedl-mmpretrain',)},
 }
 
 
@@ -48,14 +56,17 @@ def install() -> None:
 
 
 def load_mmrazor() -> None:
-    """Import MMRazor's models and engine (seconds, so not in :func:`install`); repair what they hold."""
+    """Import MMRazor's models and engine (seconds, so not in :func:`install`); repair what they
+    hold.
+    """
     install()
     importlib.import_module('mmrazor.models')
     importlib.import_module('mmrazor.engine')
     _repair_soft_cross_entropy()
 
 
-# --- which distributions are here -------------------------------------------------------------------------
+# --- which distributions are here -----------------------------------------------------------------
+
 
 def _installed() -> set:
     names = {name for flavours in OWNERS.values() for dists in flavours.values() for name in dists}
@@ -73,27 +84,41 @@ def check_flavour(installed: set) -> str:
     """Name the flavour, 'openmmlab' or 'onedl', that a set of distribution names amounts to.
 
     Raises:
-        ImportError: two distributions own one folder, the flavours are mixed, or a folder has no owner.
+        ImportError: two distributions own one folder, the flavours are mixed, or a folder has no
+            owner.
     """
-    found = {folder: [(flavour, name) for flavour, names in owners.items() for name in names if name in installed]
-             for folder, owners in OWNERS.items()}
+    found = {
+        folder: [
+            (flavour, name)
+            for flavour, names in owners.items()
+            for name in names
+            if name in installed
+        ]
+        for folder, owners in OWNERS.items()
+    }
     everything = sorted(name for owners in found.values() for _, name in owners)
     flavours = {flavour for owners in found.values() for flavour, _ in owners}
     if len(flavours) > 1 or any(len(owners) > 1 for owners in found.values()):
         raise ImportError(
-            f'mmdynakd: {", ".join(everything)} do not go together: they hold the same packages twice, or in two '
-            f'flavours. Remove them all, then install one:\n  pip uninstall -y {" ".join(everything)}\n'
-            '  pip install "mmdynakd[openmmlab]"   (or "mmdynakd[onedl]")')
+            f'mmdynakd: {", ".join(everything)} do not go together: they hold the same packages '
+            'twice, or in two '
+            'flavours. Remove them all, then install one:\n  pip uninstall -y '
+            f'{" ".join(everything)}\n'
+            '  pip install "mmdynakd[openmmlab]"   (or "mmdynakd[onedl]")'
+        )
     missing = [folder for folder, owners in found.items() if not owners]
     if missing:
         this, other = ('onedl', 'openmmlab') if flavours == {'onedl'} else ('openmmlab', 'onedl')
         hint = '' if flavours else f'   (or "mmdynakd[{other}]")'
-        raise ImportError(f'mmdynakd needs {", ".join(missing)}, not installed here:\n'
-                          f'  pip install "mmdynakd[{this}]"{hint}')
+        raise ImportError(
+            f'mmdynakd needs {", ".join(missing)}, not installed here:\n'
+            f'  pip install "mmdynakd[{this}]"{hint}'
+        )
     return flavours.pop()
 
 
-# --- MMRazor ----------------------------------------------------------------------------------------------
+# --- MMRazor --------------------------------------------------------------------------------------
+
 
 def release(version: str) -> tuple:
     """'2.11.0+cu130' -> (2, 11, 0); a pre-release counts as its release."""
@@ -102,20 +127,27 @@ def release(version: str) -> tuple:
 
 def _refuse(*args, **kwargs):
     raise ImportError(
-        f'{QUANTIZATION} is not available: MMRazor 1.0.0 builds its quantization on torch.ao names that only '
-        'torch 1.13 has (https://github.com/open-mmlab/mmrazor/issues/615), so mmdynakd put a stand-in there to let '
-        'the rest of MMRazor import. Distillation needs none of it; to quantize, use an environment with torch 1.13.')
+        f'{QUANTIZATION} is not available: MMRazor 1.0.0 builds its quantization on torch.ao names '
+        'that only '
+        'torch 1.13 has (https://github.com/open-mmlab/mmrazor/issues/615), so mmdynakd put a '
+        'stand-in there to let '
+        'the rest of MMRazor import. Distillation needs none of it; to quantize, use an '
+        'environment with torch 1.13.'
+    )
 
 
 def _refuse_name(owner, name: str):
-    # Interpreter and tools probe modules for dunder names with hasattr, which must go on saying "no".
+    # Interpreter and tools probe modules for dunder names with hasattr, which must go on saying
+    # "no".
     if name.startswith('__'):
         raise AttributeError(name)
     _refuse()
 
 
 class _Unusable:
-    """A name that can be imported and nothing else: calls, attributes, items and subclassing are refused."""
+    """A name that can be imported and nothing else: calls, attributes, items and subclassing are
+    refused.
+    """
 
     __call__ = __getitem__ = __instancecheck__ = __mro_entries__ = _refuse
     __getattr__ = _refuse_name
@@ -123,9 +155,12 @@ class _Unusable:
 
 def _stub_quantization() -> None:
     import torch
+
     if release(torch.__version__) < (2, 0) or QUANTIZATION in sys.modules:
         return
-    stub = types.ModuleType(QUANTIZATION, 'Stand-in put here by mmdynakd.compat: see its first lines.')
+    stub = types.ModuleType(
+        QUANTIZATION, 'Stand-in put here by mmdynakd.compat: see its first lines.'
+    )
     stub.BackendConfigs, stub.QConfigHandler = _Unusable(), _Unusable()
     stub.__all__ = ['BackendConfigs', 'QConfigHandler']  # mmrazor.structures imports * from it
     stub.__getattr__ = lambda name: _refuse_name(stub, name)
@@ -133,8 +168,11 @@ def _stub_quantization() -> None:
 
 
 def _import_mmrazor() -> None:
-    """Import MMRazor's top package (half a second), which asserts mmcv <= 2.1.0: mmcv reads so meanwhile."""
+    """Import MMRazor's top package (half a second), which asserts mmcv <= 2.1.0: mmcv reads so
+    meanwhile.
+    """
     import mmcv
+
     true_version = mmcv.__version__
     if 'mmrazor' in sys.modules or release(true_version) <= release(MMRAZOR_NEWEST_MMCV):
         importlib.import_module('mmrazor')
@@ -149,6 +187,7 @@ def _import_mmrazor() -> None:
 def _soft_cross_entropy(*args, **kwargs):
     """MMPretrain's own, imported when first used: its models take seconds to import."""
     from mmpretrain.models.losses.cross_entropy_loss import soft_cross_entropy
+
     return soft_cross_entropy(*args, **kwargs)
 
 
@@ -159,10 +198,12 @@ def _repair_soft_cross_entropy() -> None:
         module.soft_cross_entropy = _soft_cross_entropy
 
 
-# --- weights-only loading of what MMEngine's Runner saves ---------------------------------------------------
+# --- weights-only loading of what MMEngine's Runner saves -----------------------------------------
+
 
 def _history_statistic(owner, name: str):
-    """Stands for ``builtins.getattr``, by which a pickled HistoryBuffer names its statistics; does only that.
+    """Stands for ``builtins.getattr``, by which a pickled HistoryBuffer names its statistics; does
+    only that.
 
     Raises:
         pickle.UnpicklingError: any other owner or name.
@@ -170,6 +211,7 @@ def _history_statistic(owner, name: str):
     import torch
     from mmengine.logging.history_buffer import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
     if owner is OneCycleParamScheduler and name in ('_annealing_cos', '_annealing_linear'):
@@ -181,16 +223,27 @@ def _history_statistic(owner, name: str):
 
 
 def runner_globals() -> dict:
-    """Pickled name -> object, for what the message hub of a MMEngine checkpoint holds beyond plain tensors."""
+    """Pickled name -> object, for what the message hub of a MMEngine checkpoint holds beyond plain
+    tensors.
+    """
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-    table = {'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-             'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': OneCycleParamScheduler,
-             'builtins.getattr': _history_statistic, 'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype,
-             # in torch's own list since 2.6
-             '_codecs.encode': codecs.encode, 'collections.Counter': collections.Counter}
-    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # numpy 1 and numpy 2 call it so
+
+    table = {
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': OneCycleParamScheduler,
+        'builtins.getattr': _history_statistic,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+        # in torch's own list since 2.6
+        '_codecs.encode': codecs.encode,
+        'collections.Counter': collections.Counter,
+    }
+    for module in (
+        'numpy.core.multiarray',
+        'numpy._core.multiarray',
+    ):  # numpy 1 and numpy 2 call it so
         table[f'{module}._reconstruct'] = np.ones(1).__reduce__()[0]
         table[f'{module}.scalar'] = np.float64(1).__reduce__()[0]
     for code in '?bhilqBHILQefdFDU':  # plain numbers and text; no objects, no records
@@ -201,9 +254,11 @@ def runner_globals() -> dict:
 
 def _trust_history_buffers() -> None:
     import torch
+
     version, table = release(torch.__version__), runner_globals()
     if version >= (2, 6):
-        # As (object, name): onedl-mmengine's loader withdraws the bare objects again after each load.
+        # As (object, name): onedl-mmengine's loader withdraws the bare objects again after each
+        # load.
         torch.serialization.add_safe_globals([(value, name) for name, value in table.items()])
     elif version >= (2, 4):
         # Objects only there, known by their own names: numpy's other spelling is out of reach.

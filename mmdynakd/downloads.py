@@ -1,4 +1,5 @@
 """Files from the web: over https alone, checked against their sha256, whole or not at all."""
+
 import contextlib
 import hashlib
 import os
@@ -27,20 +28,30 @@ def resolve_checkpoint(checkpoint: str, sha256: str | None = None) -> Path:
     """The local file of ``checkpoint``; an ``https://`` URL is downloaded once.
 
     Args:
-        checkpoint: a path or a URL. A name that ends with ``-23dac2f1.pt`` tells the beginning of the file's sha256.
+        checkpoint: a path or a URL. A name that ends with ``-23dac2f1.pt`` tells the beginning of
+            the file's sha256.
         sha256: the file's, or its beginning, at least 8 hex digits.
 
     Raises:
-        CheckpointError: the file is missing or has another sha256, the scheme is not https, or the download fails.
+        CheckpointError: the file is missing or has another sha256, the scheme is not https, or the
+            download fails.
     """
-    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch('[0-9a-f]{8,64}', sha256)):
-        raise CheckpointError(f'cannot be verified: sha256 must be 8 to 64 small hex digits, got {sha256!r}')
+    if sha256 is not None and not (
+        isinstance(sha256, str) and re.fullmatch('[0-9a-f]{8,64}', sha256)
+    ):
+        raise CheckpointError(
+            f'cannot be verified: sha256 must be 8 to 64 small hex digits, got {sha256!r}'
+        )
     if '://' in checkpoint:
         return _fetched(checkpoint, sha256)
     path = Path(checkpoint).expanduser().absolute()
     try:
         mode = patiently(path.stat, path).st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        ValueError,
+    ) as error:  # ValueError: a NUL in the name
         if isinstance(error, UnreachableError):
             raise
         raise CheckpointError(f'is missing (looked for {path})') from error
@@ -59,8 +70,9 @@ def cache_place(url: str) -> tuple[Path, str | None]:
     """
     parts = urlparse(url)
     if parts.scheme != 'https':
-        raise CheckpointError(f'is not fetched: only https:// URLs are, not {parts.scheme}:// (or give a '
-                              'local path)')
+        raise CheckpointError(
+            f'is not fetched: only https:// URLs are, not {parts.scheme}:// (or give a local path)'
+        )
     basename = os.path.basename(parts.path)
     if not basename:
         raise CheckpointError('is a URL without a file name')
@@ -79,11 +91,17 @@ def _fetched(url: str, sha256: str | None) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         found = download(url, place, known)
     except OSError as error:  # URLError is one
-        raise CheckpointError(f'cannot be downloaded ({error}); with no internet, fetch it elsewhere and '
-                              'give its local path') from error
+        raise CheckpointError(
+            f'cannot be downloaded ({error}); with no internet, fetch it elsewhere and '
+            'give its local path'
+        ) from error
     if not known:
-        print_log(f"{url} tells no sha256 to check: pin what came by checkpoint=dict(path=…, sha256='{found}')",
-                  'current', 30)
+        print_log(
+            f'{url} tells no sha256 to check: pin what came by checkpoint=dict(path=…, '
+            f"sha256='{found}')",
+            'current',
+            30,
+        )
     return place
 
 
@@ -99,7 +117,8 @@ def download(url: str, place: Path, sha256: list[str]) -> str:
         The file's sha256.
 
     Raises:
-        DownloadError: another scheme, fewer bytes than announced, or another sha256; other OSErrors of the network.
+        DownloadError: another scheme, fewer bytes than announced, or another sha256; other OSErrors
+            of the network.
     """
     temporary = place.with_name(f'{place.name}.{os.getpid()}.tmp')
     try:
@@ -131,7 +150,6 @@ def digest(path: Path) -> str:
 
 
 class _HttpsAlone(urllib.request.HTTPRedirectHandler):
-
     def redirect_request(self, request, fp, code, msg, headers, newurl):
         _check_scheme(newurl)
         return super().redirect_request(request, fp, code, msg, headers, newurl)
@@ -145,8 +163,14 @@ def _check_scheme(url: str) -> None:
 def _opener() -> urllib.request.OpenerDirector:
     """Opens https:// and nothing else; it takes the proxies of the environment."""
     opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.ProxyHandler, urllib.request.HTTPSHandler, urllib.request.HTTPDefaultErrorHandler,
-                    _HttpsAlone, urllib.request.HTTPErrorProcessor, urllib.request.UnknownHandler):
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        _HttpsAlone,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
         opener.add_handler(handler())
     opener.addheaders = [('User-Agent', 'mmdynakd')]
     return opener

@@ -2,7 +2,9 @@
 
 
 class UserError(ValueError):
-    """Its message tells the mistake whole: where it is (file, key), what to do. Tools show it without traceback."""
+    """Its message tells the mistake whole: where it is (file, key), what to do. Tools show it
+    without traceback.
+    """
 
 
 class CheckpointError(UserError):

@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, whether one is still whole, and reading with patience."""
+"""Files that are written whole or not at all, whether one is still whole, and reading with
+patience.
+"""
+
 import contextlib
 import errno
 import json
@@ -16,14 +19,27 @@ from mmdynakd.errors import UnreachableError, UserError
 
 T = TypeVar('T')
 WAITS = (0.5, 1, 2, 4, 8)  # seconds between two tries
-PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.ENOTCONN, errno.EBUSY, errno.EINTR,
-           errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTRECOVERABLE}
+PASSING = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EAGAIN,
+    errno.ENOTCONN,
+    errno.EBUSY,
+    errno.EINTR,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENOTRECOVERABLE,
+}
 NESTING = 100
 TEMPORARY = re.compile(r'.+\.\d+\.tmp$')
 
 
 def write_bytes(folder: str, name: str, content: bytes) -> str:
-    """Writes ``folder/name`` whole or not at all, whatever kills the process or the machine; returns its path.
+    """Writes ``folder/name`` whole or not at all, whatever kills the process or the machine;
+    returns its path.
 
     Raises:
         OSError: the disk is full, read-only …; what was there before is left.
@@ -52,7 +68,9 @@ def write_text(folder: str, name: str, text: str) -> str:
 
 def write_json(folder: str, name: str, content: Any) -> str:
     """As :func:`write_text`, of JSON without NaN or infinity."""
-    return write_text(folder, name, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n')
+    return write_text(
+        folder, name, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+    )
 
 
 def remove_temporaries(folder: str) -> None:
@@ -71,7 +89,9 @@ def read_json(path: str) -> Any:
     try:
         text = patiently(lambda: _text(path), path)
         _check_nesting(text)
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
+        return json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=_without_repetition
+        )
     except UnreachableError:
         raise
     except FileNotFoundError as error:
@@ -79,15 +99,19 @@ def read_json(path: str) -> Any:
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror or error})') from error
     except UnicodeDecodeError as error:
-        raise UserError(f'{path} is no UTF-8 text (byte {error.start}): it is damaged, or another kind of file') \
-            from error
+        raise UserError(
+            f'{path} is no UTF-8 text (byte {error.start}): it is damaged, or another kind of file'
+        ) from error
     except ValueError as error:
-        raise UserError(f'{path} is no JSON ({error}): it is cut short, or was edited wrongly') \
-            from error
+        raise UserError(
+            f'{path} is no JSON ({error}): it is cut short, or was edited wrongly'
+        ) from error
 
 
 def _check_nesting(text: str) -> None:
-    """Python's parser recurses, to the end of the process where somebody has raised the recursion limit."""
+    """Python's parser recurses, to the end of the process where somebody has raised the recursion
+    limit.
+    """
     depth = 0
     for mark in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', text):
         depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(mark.group(), 0)
@@ -95,11 +119,15 @@ def _check_nesting(text: str) -> None:
             raise ValueError('nested too deep')
 
 
-def patiently(action: Callable[[], T], path: str | os.PathLike, sleep: Callable[[float], None] | None = None) -> T:
-    """What ``action``, which reads ``path``, gives; tried again where the file system seems to be away for a while.
+def patiently(
+    action: Callable[[], T], path: str | os.PathLike, sleep: Callable[[float], None] | None = None
+) -> T:
+    """What ``action``, which reads ``path``, gives; tried again where the file system seems to be
+    away for a while.
 
-    Again after errors that pass (EIO, ESTALE, ETIMEDOUT …), and where the file is missing along with the folders that
-    lead to it, up to an empty one or a mount point: a file system that is not mounted. Six tries in 15.5 s.
+    Again after errors that pass (EIO, ESTALE, ETIMEDOUT …), and where the file is missing along
+    with the folders that lead to it, up to an empty one or a mount point: a file system that is not
+    mounted. Six tries in 15.5 s.
 
     Args:
         action: without effects that a second call would disturb.
@@ -107,25 +135,36 @@ def patiently(action: Callable[[], T], path: str | os.PathLike, sleep: Callable[
         sleep: waits for seconds; ``time.sleep``.
 
     Raises:
-        UnreachableError: the last try failed like the others. Every other exception of ``action`` at once.
+        UnreachableError: the last try failed like the others. Every other exception of ``action``
+            at once.
     """
     for tries, wait in enumerate((*WAITS, None), 1):
         try:
             return action()
         except OSError as error:
-            if not (error.errno in PASSING or (error.errno == errno.ENOENT and _is_unmounted(path))):
+            if not (
+                error.errno in PASSING or (error.errno == errno.ENOENT and _is_unmounted(path))
+            ):
                 raise
             if wait is None:
-                raise UnreachableError(f'{path} cannot be read: {error.strerror or error}, {tries} times in '
-                                       f'{sum(WAITS):g} s; check that its file system is mounted and answers (ls '
-                                       f'{osp.dirname(osp.abspath(path))}), then run the same command again') from error
-            print_log(f'{path}: {error.strerror or error}; try {tries + 1} of {len(WAITS) + 1} in {wait:g} s',
-                      'current', logging.WARNING)
+                raise UnreachableError(
+                    f'{path} cannot be read: {error.strerror or error}, {tries} times in '
+                    f'{sum(WAITS):g} s; check that its file system is mounted and answers (ls '
+                    f'{osp.dirname(osp.abspath(path))}), then run the same command again'
+                ) from error
+            print_log(
+                f'{path}: {error.strerror or error}; try {tries + 1} of {len(WAITS) + 1} in '
+                f'{wait:g} s',
+                'current',
+                logging.WARNING,
+            )
         (sleep or time.sleep)(wait)
 
 
 def _is_unmounted(path: str | os.PathLike) -> bool:
-    """Whether the folder of ``path`` is missing, and the last one on the way to it is empty or a mount point."""
+    """Whether the folder of ``path`` is missing, and the last one on the way to it is empty or a
+    mount point.
+    """
     folder = osp.dirname(osp.abspath(path))
     if osp.isdir(folder):
         return False
@@ -147,5 +186,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f'the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice')
+        raise ValueError(
+            f'the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice'
+        )
     return found

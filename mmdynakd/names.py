@@ -1,4 +1,5 @@
 """Names: which are allowed, and which one was meant."""
+
 import difflib
 import re
 from collections.abc import Iterable
@@ -7,12 +8,16 @@ PLAIN = re.compile(r'[^\s./\\\x00-\x1f\x7f-\x9f][^/\\\x00-\x1f\x7f-\x9f]*')
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether ``name`` is text that may name a file inside a folder: no separator, no leading dot, nothing unseen."""
+    """Whether ``name`` is text that may name a file inside a folder: no separator, no leading dot,
+    nothing unseen.
+    """
     return isinstance(name, str) and len(name) <= 100 and PLAIN.fullmatch(name) is not None
 
 
 def is_lane_name(name: object) -> bool:
-    """Whether a lane may be called so: its name becomes a prefix of losses and metrics, and part of file names."""
+    """Whether a lane may be called so: its name becomes a prefix of losses and metrics, and part of
+    file names.
+    """
     return is_plain_name(name) and '.' not in name and 'loss' not in name
 
 
@@ -24,7 +29,9 @@ def nearest(wrong: object, known: Iterable[str], cutoff: float = 0.6) -> str | N
 
 
 def suggestion(wrong: object, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the known name nearest to ``wrong``, or nothing where none is near."""
+    """`` (did you mean 'x'?)`` for the known name nearest to ``wrong``, or nothing where none is
+    near.
+    """
     near = nearest(wrong, known)
     return f' (did you mean {near!r}?)' if near else ''
 

@@ -1,4 +1,7 @@
-"""Child registries of MMEngine's, each importing its own components: ``type='mmdynakd.X'`` just works."""
+"""Child registries of MMEngine's, each importing its own components: ``type='mmdynakd.X'`` just
+works.
+"""
+
 from mmengine import registry as root
 
 

@@ -1,8 +1,11 @@
-"""Checkpoint files, read without running anything that is in them, on every torch and in MMEngine too.
+"""Checkpoint files, read without running anything that is in them, on every torch and in MMEngine
+too.
 
-From torch 2.6 on by torch's own weights-only unpickler, which :mod:`.compat` teaches what MMEngine's Runner saves.
-Older ones cannot be taught it (2.4 and 2.5: in part): there torch is given :class:`_Unpickler`, which knows the same.
+From torch 2.6 on by torch's own weights-only unpickler, which :mod:`.compat` teaches what
+MMEngine's Runner saves. Older ones cannot be taught it (2.4 and 2.5: in part): there torch is given
+:class:`_Unpickler`, which knows the same.
 """
+
 import argparse
 import contextlib
 import errno
@@ -26,7 +29,8 @@ NATIVE = (2, 6)  # torch from which on its own unpickler can be taught all that 
 
 
 def read_checkpoint(path: Path, map_location: Any = 'cpu') -> object:
-    """What the file holds, after a check of the archive's checksums, of which ``torch.load`` compares none.
+    """What the file holds, after a check of the archive's checksums, of which ``torch.load``
+    compares none.
 
     Raises:
         CheckpointError: it is damaged, holds more than tensors and plain values, or cannot be read.
@@ -47,7 +51,9 @@ def _read(path: Path, map_location: Any) -> object:
                 raise
             raise CheckpointError(f'is damaged ({size} bytes; {_reason(error)})') from error
         if broken is not None:
-            raise CheckpointError(f'is damaged ({size} bytes; the checksum of its record {broken} is wrong)')
+            raise CheckpointError(
+                f'is damaged ({size} bytes; the checksum of its record {broken} is wrong)'
+            )
         file.seek(0)
         try:
             if not pickled:
@@ -57,10 +63,13 @@ def _read(path: Path, map_location: Any) -> object:
             if _is_of_the_disk(error):
                 raise
             if isinstance(error, pickle.UnpicklingError) and pickled:
-                raise CheckpointError('is refused: it holds more than tensors, which would run code while it '
-                                      f'loads; nothing of it was executed ({_reason(error)})') from error
-            raise CheckpointError(f'is damaged, cut short or no PyTorch checkpoint ({size} bytes; '
-                                  f'{_reason(error)})') from error
+                raise CheckpointError(
+                    'is refused: it holds more than tensors, which would run code while it '
+                    f'loads; nothing of it was executed ({_reason(error)})'
+                ) from error
+            raise CheckpointError(
+                f'is damaged, cut short or no PyTorch checkpoint ({size} bytes; {_reason(error)})'
+            ) from error
 
 
 def load(file: Any, map_location: Any = 'cpu') -> object:
@@ -92,42 +101,62 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The one line of a message that says what is wrong, without the advice PyTorch wraps around it."""
+    """The one line of a message that says what is wrong, without the advice PyTorch wraps around
+    it.
+    """
     lines = str(error).split('WeightsUnpickler error:')[-1].strip().splitlines()
     return lines[0].split('. ')[0].strip() if lines else type(error).__name__
 
 
-# --- torch < 2.6 ------------------------------------------------------------------------------------------
+# --- torch < 2.6 ----------------------------------------------------------------------------------
+
 
 @functools.cache
 def _known() -> dict[str, Any]:
     """Pickled name -> object, of all that a checkpoint may ask for."""
     utils = torch._utils
-    table = {'collections.OrderedDict': OrderedDict, 'torch.Size': torch.Size, 'torch.device': torch.device,
-             'torch.nn.parameter.Parameter': torch.nn.Parameter, 'builtins.set': set,
-             'argparse.Namespace': argparse.Namespace, **runner_globals()}
+    table = {
+        'collections.OrderedDict': OrderedDict,
+        'torch.Size': torch.Size,
+        'torch.device': torch.device,
+        'torch.nn.parameter.Parameter': torch.nn.Parameter,
+        'builtins.set': set,
+        'argparse.Namespace': argparse.Namespace,
+        **runner_globals(),
+    }
     for function in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter'):
         table[f'torch._utils.{function}'] = getattr(utils, function)
-    table.update({str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)})
+    table.update(
+        {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+    )
     return table
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler, with the names of :func:`_known` and no other, that fills in objects of few types."""
+    """Python's own unpickler, with the names of :func:`_known` and no other, that fills in objects
+    of few types.
+    """
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _known()[f"{'builtins' if module == '__builtin__' else module}.{name}"]  # as protocol 2 says it
+            return _known()[
+                f'{"builtins" if module == "__builtin__" else module}.{name}'
+            ]  # as protocol 2 says it
         except KeyError:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which no checkpoint needs') from None
+            raise pickle.UnpicklingError(
+                f'it asks for {module}.{name}, which no checkpoint needs'
+            ) from None
 
     def load_build(self) -> None:
         import numpy as np
         from mmengine.logging.history_buffer import HistoryBuffer
+
         owner = self.stack[-2]
-        if not isinstance(owner, (OrderedDict, HistoryBuffer, argparse.Namespace, np.ndarray, np.dtype)):
+        if not isinstance(
+            owner, (OrderedDict, HistoryBuffer, argparse.Namespace, np.ndarray, np.dtype)
+        ):
             raise pickle.UnpicklingError(f'it fills in a {type(owner).__name__}')
         super().load_build()
 
@@ -141,16 +170,20 @@ def _load(file: Any, **options) -> Any:
 RESTRICTED = types.SimpleNamespace(__name__='restricted', Unpickler=_Unpickler, load=_load)
 
 
-# --- MMEngine's own loading ---------------------------------------------------------------------------------
+# --- MMEngine's own loading -----------------------------------------------------------------------
+
 
 def guard_mmengine() -> None:
-    """Lets MMEngine load checkpoints (``resume``, ``load_from``, ``init_cfg=dict(type='Pretrained')``) in this way.
+    """Lets MMEngine load checkpoints (``resume``, ``load_from``,
+    ``init_cfg=dict(type='Pretrained')``) in this way.
 
-    MMEngine 0.10.7 leaves ``weights_only`` to torch, which is off below 2.6; onedl-mmengine turns it off where a file
-    asks for more. Both run and remove what a checkpoint names when they resume from it: see :func:`harmless`. Other
-    schemes than a path and ``https://`` are loaded by MMEngine, with weights-only forced on.
+    MMEngine 0.10.7 leaves ``weights_only`` to torch, which is off below 2.6; onedl-mmengine turns
+    it off where a file asks for more. Both run and remove what a checkpoint names when they resume
+    from it: see :func:`harmless`. Other schemes than a path and ``https://`` are loaded by
+    MMEngine, with weights-only forced on.
     """
     from mmengine.runner.checkpoint import CheckpointLoader
+
     for scheme, loader in list(CheckpointLoader._schemes.items()):
         if not hasattr(loader, 'guarded'):
             own = load_from_place if scheme in ('', 'http://', 'https://') else _forced(loader)
@@ -172,6 +205,7 @@ def _forced(loader):
     def load_weights_only(filename, *args, **kwargs):
         with _torch_load_replaced():
             return harmless(loader(filename, *args, **kwargs), None)
+
     return load_weights_only
 
 
@@ -199,9 +233,9 @@ def _torch_load_replaced():
 def harmless(checkpoint: object, folder: str | None) -> object:
     """The checkpoint without what MMEngine would run, or delete, when it resumes from it.
 
-    That is the config's text in ``meta``, and in the message hub the paths of earlier checkpoints (``best_ckpt``, which
-    is removed once there is a better one) that lie elsewhere than in ``folder``, and numbers of kept checkpoints that
-    are none.
+    That is the config's text in ``meta``, and in the message hub the paths of earlier checkpoints
+    (``best_ckpt``, which is removed once there is a better one) that lie elsewhere than in
+    ``folder``, and numbers of kept checkpoints that are none.
     """
     parts = checkpoint if isinstance(checkpoint, dict) else {}
     meta, hub = parts.get('meta'), parts.get('message_hub')
@@ -213,7 +247,9 @@ def harmless(checkpoint: object, folder: str | None) -> object:
         if str(key).startswith(('best_ckpt', 'last_ckpt')):
             known = isinstance(value, str) and folder == os.path.dirname(os.path.abspath(value))
         else:
-            known = key != 'keep_ckpt_ids' or (isinstance(value, list) and all(type(step) is int for step in value))
+            known = key != 'keep_ckpt_ids' or (
+                isinstance(value, list) and all(type(step) is int for step in value)
+            )
         if not known:
             del info[key]
     return checkpoint

@@ -1,4 +1,7 @@
-"""Fixtures for real data and teachers; where they are absent, tests that need them skip with a reason."""
+"""Fixtures for real data and teachers; where they are absent, tests that need them skip with a
+reason.
+"""
+
 import os
 import subprocess
 import sys
@@ -6,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-if 'PYTEST_XDIST_WORKER' in os.environ:  # a core each, for what they start too; before torch counts the cores
+if (
+    'PYTEST_XDIST_WORKER' in os.environ
+):  # a core each, for what they start too; before torch counts the cores
     os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
 
 import pytest
@@ -19,7 +24,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope='module', autouse=True)
 def fresh_default_scope() -> Iterator[None]:
-    """A Runner leaves its default scope behind for the whole process; no module inherits that of another."""
+    """A Runner leaves its default scope behind for the whole process; no module inherits that of
+    another.
+    """
     DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()
@@ -28,16 +35,20 @@ def fresh_default_scope() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch) -> None:
     """Of a file system that is away every try is made, at once."""
-    monkeypatch.setattr(files, 'WAITS', (0, ) * len(files.WAITS))
+    monkeypatch.setattr(files, 'WAITS', (0,) * len(files.WAITS))
 
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
-    """The folder ``shared`` beside the checkout, or in it, with real CIFAR-100 images and real teachers."""
+    """The folder ``shared`` beside the checkout, or in it, with real CIFAR-100 images and real
+    teachers.
+    """
     places = (CHECKOUT.parent / 'shared', CHECKOUT / 'shared')
     found = next((place for place in places if (place / 'teachers').is_dir()), None)
     if found is None:
-        pytest.skip('no folder "shared" beside the checkout: real CIFAR-100 images and teachers are absent')
+        pytest.skip(
+            'no folder "shared" beside the checkout: real CIFAR-100 images and teachers are absent'
+        )
     return found
 
 

@@ -1,4 +1,5 @@
 """mmdynakd.compat: what it repairs works, what it must not open stays shut."""
+
 import math
 import pickle
 import subprocess
@@ -27,19 +28,30 @@ ROOT = Path(mmdynakd.__file__).resolve().parents[1]
 
 
 def fresh(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=300,
-                          check=False)
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
-# --- imports ------------------------------------------------------------------------------------------------
+# --- imports --------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('before', ['', 'import mmengine, mmcv, torch; '], ids=['first', 'after mmengine'])
+
+@pytest.mark.parametrize(
+    'before', ['', 'import mmengine, mmcv, torch; '], ids=['first', 'after mmengine']
+)
 def test_mmrazor_imports_in_a_fresh_interpreter_and_mmcv_keeps_its_version(before):
-    done = fresh(before + 'import mmdynakd, mmrazor.models, mmrazor.engine, mmcv\n'
-                 'from importlib.metadata import version\n'
-                 'own = {version(name) for name in mmdynakd.compat._installed() if "mmcv" in name}\n'
-                 'assert own == {mmcv.__version__}, (own, mmcv.__version__)\n'
-                 'print("MODELS:", len(mmrazor.models.losses.__all__))')
+    done = fresh(
+        before + 'import mmdynakd, mmrazor.models, mmrazor.engine, mmcv\n'
+        'from importlib.metadata import version\n'
+        'own = {version(name) for name in mmdynakd.compat._installed() if "mmcv" in name}\n'
+        'assert own == {mmcv.__version__}, (own, mmcv.__version__)\n'
+        'print("MODELS:", len(mmrazor.models.losses.__all__))'
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1] == 'MODELS: 22'
 
@@ -47,16 +59,25 @@ def test_mmrazor_imports_in_a_fresh_interpreter_and_mmcv_keeps_its_version(befor
 @pytest.mark.skipif(TORCH < (2, 0), reason='the true module works on torch 1.13')
 def test_quantization_stand_in_refuses_every_use_and_says_why():
     from mmrazor.structures.quantization import BackendConfigs, QConfigHandler
+
     module = sys.modules[compat.QUANTIZATION]
-    uses = [lambda: QConfigHandler({}), lambda: QConfigHandler.replace_fakequant, lambda: BackendConfigs['x'],
-            lambda: isinstance(1, QConfigHandler), lambda: module.Anything,
-            lambda: exec('class Mine(H): pass', {'H': QConfigHandler}),
-            lambda: exec(f'from {compat.QUANTIZATION} import Anything')]
+    uses = [
+        lambda: QConfigHandler({}),
+        lambda: QConfigHandler.replace_fakequant,
+        lambda: BackendConfigs['x'],
+        lambda: isinstance(1, QConfigHandler),
+        lambda: module.Anything,
+        lambda: exec('class Mine(H): pass', {'H': QConfigHandler}),
+        lambda: exec(f'from {compat.QUANTIZATION} import Anything'),
+    ]
     for use in uses:
-        with pytest.raises(ImportError, match=r'only torch 1\.13 has .*issues/615.*environment with torch 1\.13'):
+        with pytest.raises(
+            ImportError, match=r'only torch 1\.13 has .*issues/615.*environment with torch 1\.13'
+        ):
             use()
     # Tools probe every module like this: it must stay a plain "no".
-    assert not hasattr(module, '__warningregistry__') and not hasattr(QConfigHandler, '__wrapped__')
+    assert not hasattr(module, '__warningregistry__')
+    assert not hasattr(QConfigHandler, '__wrapped__')
 
 
 def test_install_twice_changes_nothing():
@@ -69,10 +90,14 @@ def test_install_twice_changes_nothing():
     assert state() == before
 
 
-@pytest.mark.parametrize('true, seen', [('2.3.6', '2.1.0'), ('2.2.0', '2.1.0'), ('2.1.0', '2.1.0'), ('2.0.1', '2.0.1')])
+@pytest.mark.parametrize(
+    ('true', 'seen'),
+    [('2.3.6', '2.1.0'), ('2.2.0', '2.1.0'), ('2.1.0', '2.1.0'), ('2.0.1', '2.0.1')],
+)
 @pytest.mark.parametrize('failing', [False, True], ids=['imports', 'import fails'])
 def test_mmcv_reads_2_1_0_only_while_mmrazor_is_imported(monkeypatch, true, seen, failing):
     import mmcv
+
     read = []
 
     def importing(name):
@@ -88,33 +113,58 @@ def test_mmcv_reads_2_1_0_only_while_mmrazor_is_imported(monkeypatch, true, seen
             compat._import_mmrazor()
     else:
         compat._import_mmrazor()
-    assert read == [('mmrazor', seen)] and mmcv.__version__ == true
+    assert read == [('mmrazor', seen)]
+    assert mmcv.__version__ == true
 
 
-LAB, DL = {'mmengine', 'mmcv-lite', 'mmpretrain'}, {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'}
+LAB, DL = (
+    {'mmengine', 'mmcv-lite', 'mmpretrain'},
+    {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'},
+)
 
 
-@pytest.mark.parametrize('installed, flavour', [
-    (LAB, 'openmmlab'), ({'mmengine', 'mmcv', 'mmpretrain'}, 'openmmlab'), (DL, 'onedl')])
+@pytest.mark.parametrize(
+    ('installed', 'flavour'),
+    [(LAB, 'openmmlab'), ({'mmengine', 'mmcv', 'mmpretrain'}, 'openmmlab'), (DL, 'onedl')],
+)
 def test_flavour(installed, flavour):
     assert compat.check_flavour(installed) == flavour
 
 
-@pytest.mark.parametrize('installed, words', [
-    (LAB | DL, [f'pip uninstall -y {" ".join(sorted(LAB | DL))}\n', 'install "mmdynakd[openmmlab]"', '[onedl]"']),
-    (LAB | {'mmcv'}, ['pip uninstall -y mmcv mmcv-lite mmengine mmpretrain\n']),
-    (LAB | {'onedl-mmcv'}, ['pip uninstall -y mmcv-lite mmengine mmpretrain onedl-mmcv\n']),
-    ({'mmengine', 'onedl-mmpretrain'}, ['pip uninstall -y mmengine onedl-mmpretrain\n']),
-    (set(), ['needs mmengine, mmcv, mmpretrain,', 'pip install "mmdynakd[openmmlab]"', '"mmdynakd[onedl]"']),
-    ({'mmengine', 'mmpretrain'}, ['needs mmcv,', 'pip install "mmdynakd[openmmlab]"']),
-    ({'onedl-mmengine', 'onedl-mmcv'}, ['needs mmpretrain,', 'pip install "mmdynakd[onedl]"'])])
+@pytest.mark.parametrize(
+    ('installed', 'words'),
+    [
+        (
+            LAB | DL,
+            [
+                f'pip uninstall -y {" ".join(sorted(LAB | DL))}\n',
+                'install "mmdynakd[openmmlab]"',
+                '[onedl]"',
+            ],
+        ),
+        (LAB | {'mmcv'}, ['pip uninstall -y mmcv mmcv-lite mmengine mmpretrain\n']),
+        (LAB | {'onedl-mmcv'}, ['pip uninstall -y mmcv-lite mmengine mmpretrain onedl-mmcv\n']),
+        ({'mmengine', 'onedl-mmpretrain'}, ['pip uninstall -y mmengine onedl-mmpretrain\n']),
+        (
+            set(),
+            [
+                'needs mmengine, mmcv, mmpretrain,',
+                'pip install "mmdynakd[openmmlab]"',
+                '"mmdynakd[onedl]"',
+            ],
+        ),
+        ({'mmengine', 'mmpretrain'}, ['needs mmcv,', 'pip install "mmdynakd[openmmlab]"']),
+        ({'onedl-mmengine', 'onedl-mmcv'}, ['needs mmpretrain,', 'pip install "mmdynakd[onedl]"']),
+    ],
+)
 def test_missing_or_mixed_flavours_are_one_error_with_the_command(installed, words):
     with pytest.raises(ImportError) as error:
         compat.check_flavour(installed)
     assert [word for word in words if word not in str(error.value)] == []
 
 
-# --- MMRazor's losses ---------------------------------------------------------------------------------------
+# --- MMRazor's losses -----------------------------------------------------------------------------
+
 
 def logits():
     return torch.randn(4, 5)
@@ -125,37 +175,56 @@ def maps():
 
 
 LABELS = torch.tensor([0, 1, 2, 4])
-# type, arguments, input, further forward arguments, value where the student equals the teacher (None: no claim)
+# type, arguments, input, further forward arguments, value where the student equals the teacher
+# (None: no claim)
 PAIRED = [
-    ('KLDivergence', dict(tau=2.), logits, (), 0), ('KDSoftCELoss', dict(tau=2.), logits, (), None),
-    ('CrossEntropyLoss', dict(), logits, (), None), ('DKDLoss', dict(), logits, (LABELS, ), 0),
-    ('WSLD', dict(num_classes=5), logits, (LABELS, ), None), ('DISTLoss', dict(), logits, (), 0),
-    ('L1Loss', dict(), maps, (), 0), ('L2Loss', dict(), maps, (), 0), ('ABLoss', dict(), maps, (), None),
-    ('ATLoss', dict(), maps, (), 0), ('ChannelWiseDivergence', dict(), maps, (), 0),
-    ('FTLoss', dict(), maps, (), 0), ('MGDLoss', dict(), maps, (), 0), ('OFDLoss', dict(), maps, (), 0),
+    ('KLDivergence', dict(tau=2.0), logits, (), 0),
+    ('KDSoftCELoss', dict(tau=2.0), logits, (), None),
+    ('CrossEntropyLoss', dict(), logits, (), None),
+    ('DKDLoss', dict(), logits, (LABELS,), 0),
+    ('WSLD', dict(num_classes=5), logits, (LABELS,), None),
+    ('DISTLoss', dict(), logits, (), 0),
+    ('L1Loss', dict(), maps, (), 0),
+    ('L2Loss', dict(), maps, (), 0),
+    ('ABLoss', dict(), maps, (), None),
+    ('ATLoss', dict(), maps, (), 0),
+    ('ChannelWiseDivergence', dict(), maps, (), 0),
+    ('FTLoss', dict(), maps, (), 0),
+    ('MGDLoss', dict(), maps, (), 0),
+    ('OFDLoss', dict(), maps, (), 0),
     ('PKDLoss', dict(), maps, (), 0),
-    ('DistanceWiseRKD', dict(), logits, (), 0), ('AngleWiseRKD', dict(), logits, (), 0)]
+    ('DistanceWiseRKD', dict(), logits, (), 0),
+    ('AngleWiseRKD', dict(), logits, (), 0),
+]
 # those of one input: the teacher's, in data-free distillation
 SINGLE = [('OnehotLikeLoss', logits), ('InformationEntropyLoss', logits), ('ActivationLoss', maps)]
 
 
 def check_gradient(loss, *leaves):
-    assert loss.numel() == 1 and bool(torch.isfinite(loss).all())
+    assert loss.numel() == 1
+    assert bool(torch.isfinite(loss).all())
     loss.sum().backward()
     for leaf in leaves:
-        assert bool(torch.isfinite(leaf.grad).all()) and float(leaf.grad.abs().sum()) > 0
+        assert bool(torch.isfinite(leaf.grad).all())
+        assert float(leaf.grad.abs().sum()) > 0
 
 
-@pytest.mark.parametrize('name, kwargs, make, extra, equal', PAIRED, ids=[row[0] for row in PAIRED])
+@pytest.mark.parametrize(
+    ('name', 'kwargs', 'make', 'extra', 'equal'), PAIRED, ids=[row[0] for row in PAIRED]
+)
 def test_loss_of_student_and_teacher(name, kwargs, make, extra, equal):
     torch.manual_seed(0)
-    loss, student, teacher = MODELS.build(dict(type=name, **kwargs)), make().requires_grad_(), make()
+    loss, student, teacher = (
+        MODELS.build(dict(type=name, **kwargs)),
+        make().requires_grad_(),
+        make(),
+    )
     check_gradient(loss(student, teacher, *extra), student)
     if equal is not None:
         assert float(loss(teacher.clone(), teacher, *extra)) == pytest.approx(equal, abs=1e-5)
 
 
-@pytest.mark.parametrize('name, make', SINGLE, ids=[row[0] for row in SINGLE])
+@pytest.mark.parametrize(('name', 'make'), SINGLE, ids=[row[0] for row in SINGLE])
 def test_loss_of_the_teacher_alone_needs_no_process_group(name, make):
     torch.manual_seed(0)
     outputs = make().requires_grad_()
@@ -183,26 +252,30 @@ def test_fbkd_loss():
 
 def test_tables_above_leave_no_loss_of_mmrazor_out():
     import mmrazor.models.losses as losses
+
     assert {row[0] for row in PAIRED + SINGLE} | {'CRDLoss', 'FBKDLoss'} == set(losses.__all__)
 
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
 def test_soft_cross_entropy_loss_is_the_plain_loop(reduction):
     torch.manual_seed(0)
-    student, teacher, tau = logits().double(), logits().double(), 3.
+    student, teacher, tau = logits().double(), logits().double(), 3.0
     rows = []
     for s, t in zip(student.tolist(), teacher.tolist()):
         zs, zt = sum(math.exp(x / tau) for x in s), sum(math.exp(x / tau) for x in t)
-        rows.append(-sum(math.exp(b / tau) / zt * math.log(math.exp(a / tau) / zs) for a, b in zip(s, t)) * tau**2)
+        rows.append(
+            -sum(math.exp(b / tau) / zt * math.log(math.exp(a / tau) / zs) for a, b in zip(s, t))
+            * tau**2
+        )
     expected = {'mean': sum(rows) / len(rows), 'sum': sum(rows), 'none': rows}[reduction]
     value = MODELS.build(dict(type='KDSoftCELoss', tau=tau, reduction=reduction))(student, teacher)
     assert value.tolist() == pytest.approx(expected, rel=1e-12)
 
 
-# --- checkpoints --------------------------------------------------------------------------------------------
+# --- checkpoints ----------------------------------------------------------------------------------
+
 
 class Toy(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(3, 2)
@@ -212,14 +285,25 @@ class Toy(BaseModel):
 
 
 def train(work_dir, epochs, name, **kwargs):
-    data = [dict(inputs=torch.full((3, ), float(i)), labels=torch.tensor(i % 2)) for i in range(8)]
+    data = [dict(inputs=torch.full((3,), float(i)), labels=torch.tensor(i % 2)) for i in range(8)]
     loader = torch.utils.data.DataLoader(data, batch_size=4, sampler=DefaultSampler(data))
     runner = Runner(
-        Toy(), str(work_dir), train_dataloader=loader, train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=dict(type='Adam', lr=.01)),
-        param_scheduler=[dict(type='MultiStepLR', milestones=[1]), dict(type='CosineAnnealingLR', T_max=4)],
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)), custom_hooks=[dict(type='EMAHook')],
-        randomness=dict(seed=0), log_level='ERROR', experiment_name=f'{work_dir.name}-{name}', **kwargs)
+        Toy(),
+        str(work_dir),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.01)),
+        param_scheduler=[
+            dict(type='MultiStepLR', milestones=[1]),
+            dict(type='CosineAnnealingLR', T_max=4),
+        ],
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+        custom_hooks=[dict(type='EMAHook')],
+        randomness=dict(seed=0),
+        log_level='ERROR',
+        experiment_name=f'{work_dir.name}-{name}',
+        **kwargs,
+    )
     runner.train()
     return runner
 
@@ -229,15 +313,19 @@ def test_runner_resumes_with_its_history_and_weights_only_stays_on(tmp_path, mon
     asked, true_load = [], torch.load
 
     def spy(*args, **kwargs):
-        asked.append(kwargs.get('weights_only') or kwargs.get('pickle_module') is safe_load.RESTRICTED)
+        asked.append(
+            kwargs.get('weights_only') or kwargs.get('pickle_module') is safe_load.RESTRICTED
+        )
         return true_load(*args, **kwargs)
 
     monkeypatch.setattr(torch, 'load', spy)
     second = train(tmp_path, 2, 'second', resume=True)
-    assert asked and False not in asked
+    assert asked
+    assert False not in asked
     assert (second.epoch, second.iter) == (2, 4)
     history = [r.message_hub.get_scalar('train/loss').data[0].tolist() for r in (first, second)]
-    assert len(history[1]) == 4 and history[1][:2] == history[0]
+    assert len(history[1]) == 4
+    assert history[1][:2] == history[0]
 
 
 @teachable
@@ -245,13 +333,26 @@ def test_checkpoint_with_history_loads_weights_only(tmp_path):
     train(tmp_path, 1, 'only')
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', map_location='cpu', weights_only=True)
     scalars = checkpoint['message_hub']['log_scalars']
-    assert isinstance(scalars['train/loss'], HistoryBuffer) and len(scalars['train/loss'].data[0]) == 2
-    assert scalars['train/loss'].statistics('mean') == pytest.approx(scalars['train/loss'].data[0].mean())
+    assert isinstance(scalars['train/loss'], HistoryBuffer)
+    assert len(scalars['train/loss'].data[0]) == 2
+    assert scalars['train/loss'].statistics('mean') == pytest.approx(
+        scalars['train/loss'].data[0].mean()
+    )
 
 
 @teachable
-@pytest.mark.parametrize('values', [np.arange(3), np.array([1.5]), np.array([True]), np.array(['a', 'bc']),
-                                    np.float32(2.5), np.int64(7)], ids=lambda v: f'{v.dtype}{list(v.shape)}')
+@pytest.mark.parametrize(
+    'values',
+    [
+        np.arange(3),
+        np.array([1.5]),
+        np.array([True]),
+        np.array(['a', 'bc']),
+        np.float32(2.5),
+        np.int64(7),
+    ],
+    ids=lambda v: f'{v.dtype}{list(v.shape)}',
+)
 @pytest.mark.parametrize('spelling', [b'numpy.core.multiarray', b'numpy._core.multiarray'])
 def test_numpy_values_of_both_major_versions_load(tmp_path, values, spelling):
     if TORCH < (2, 6) and spelling.decode() != np.ones(1).__reduce__()[0].__module__:
@@ -262,7 +363,8 @@ def test_numpy_values_of_both_major_versions_load(tmp_path, values, spelling):
     file.write_bytes(file.read_bytes().replace(b'c' + own + b'\n', b'c' + spelling + b'\n'))
     assert b'c' + spelling + b'\n' in file.read_bytes()
     loaded = torch.load(file, weights_only=True)
-    assert loaded.dtype == values.dtype and loaded.tolist() == values.tolist()
+    assert loaded.dtype == values.dtype
+    assert loaded.tolist() == values.tolist()
 
 
 class Calls:
@@ -297,8 +399,10 @@ def test_malicious_checkpoint_is_still_refused(tmp_path, attack):
 def test_the_state_of_a_one_cycle_schedule_loads_weights_only(tmp_path):
     """It pickles its annealing function as getattr(OneCycleParamScheduler, name)."""
     from mmengine.optim import OneCycleLR
+
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     state = OneCycleLR(optimizer, eta_max=0.1, total_steps=10).state_dict()
     torch.save(state, tmp_path / 'schedule.pth')
     loaded = torch.load(tmp_path / 'schedule.pth', weights_only=True)
-    assert loaded == state and loaded['anneal_func'](0.0, 1.0, 0.5) == pytest.approx(0.5)
+    assert loaded == state
+    assert loaded['anneal_func'](0.0, 1.0, 0.5) == pytest.approx(0.5)

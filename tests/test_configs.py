@@ -1,4 +1,5 @@
 """Every shipped config builds and takes a real step on made images of its size."""
+
 import uuid
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from toys import made_batch
 
 CONFIGS = CHECKOUT / 'configs'
 SEARCHES = sorted(path.name for path in CONFIGS.glob('*.py'))
-COMPOSED = sorted(f'{path.parent.name}/{path.name}' for folder in ('compose', 'benchmarks')
-                  for path in (CONFIGS / folder).glob('*.py'))  # tests/models/test_compose.py takes their steps
+COMPOSED = sorted(
+    f'{path.parent.name}/{path.name}'
+    for folder in ('compose', 'benchmarks')
+    for path in (CONFIGS / folder).glob('*.py')
+)  # tests/models/test_compose.py takes their steps
 TEACHERS = sorted(f'teachers/{path.name}' for path in (CONFIGS / 'teachers').glob('*.py'))
 
 
@@ -39,18 +43,25 @@ def moved(before: dict, module) -> set[str]:
 
 
 def lower_step(runner: Runner, name: str, optim_wrapper) -> None:
-    """Takes it, and asserts that the loss is finite and that it reaches the first and the last layer."""
+    """Takes it, and asserts that the loss is finite and that it reaches the first and the last
+    layer.
+    """
     before = copied(runner.model)
     log = runner.model.train_step(batch_for(name, 0), optim_wrapper)
     losses = [value for key, value in log.items() if key.endswith('loss')]
-    assert losses and all(torch.isfinite(value) and value > 0 for value in losses)
+    assert losses
+    assert all(torch.isfinite(value) and value > 0 for value in losses)
     changed = moved(before, runner.model)
-    assert {key for key in before if key.endswith(('backbone.conv1.weight', 'head.fc.weight'))} <= changed
+    assert {
+        key for key in before if key.endswith(('backbone.conv1.weight', 'head.fc.weight'))
+    } <= changed
     assert not [key for key in changed if 'alpha' in key]
 
 
 def test_all_were_found():
-    assert len(SEARCHES) >= 4 and len(TEACHERS) >= 12 and len(COMPOSED) >= 21
+    assert len(SEARCHES) >= 4
+    assert len(TEACHERS) >= 12
+    assert len(COMPOSED) >= 21
 
 
 @pytest.mark.parametrize('name', SEARCHES + TEACHERS + COMPOSED)
@@ -72,30 +83,43 @@ def test_a_search_takes_both_steps(tmp_path, name):
     runner = runner_of(name, tmp_path)
     model, optim_wrapper = runner.model, runner.build_optim_wrapper(runner.cfg.optim_wrapper)
     assert list(model.lanes) == list(model.searched) == ['search']
-    model.ensemble.run(model.ensemble.names, torch.zeros(2, 3, 32, 32))  # fast teachers are folded at their first run
+    model.ensemble.run(
+        model.ensemble.names, torch.zeros(2, 3, 32, 32)
+    )  # fast teachers are folded at their first run
     frozen = {name: copied(network) for name, network in model.ensemble.networks.items()}
     lower_step(runner, name, optim_wrapper)
     before = copied(model)
     loss = model.upper_step(batch_for(name, 1), optim_wrapper)['search']
-    assert torch.isfinite(loss) and loss > 0
+    assert torch.isfinite(loss)
+    assert loss > 0
     assert moved(before, model) == {'lanes.search.selection.alpha'}
     assert len(set(model.lanes['search'].selection.probs())) > 1
-    assert not any(moved(frozen[name], network) for name, network in model.ensemble.networks.items())
+    assert not any(
+        moved(frozen[name], network) for name, network in model.ensemble.networks.items()
+    )
 
 
-@pytest.mark.parametrize(('path', 'error', 'message'), [
-    ('model.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-    ('model.distribution.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-    ('model.lanes.a.unknown', ValueError, r'lanes\.a may override'),
-    ('model.teachers.weak.unknown', ValueError, r'teachers\.weak must be dict\(model='),
-    ('model.distiller.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-    ('custom_hooks.0.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-    ('train_cfg.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-    ('val_cfg.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-    ('optim_wrapper.unknown', ValueError, r"optim_wrapper takes .* unknown: \['unknown'\]"),
-    ('optim_wrapper.student.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-    ('param_scheduler.unknown', ValueError, "param_scheduler takes the keys 'student' and 'theta'"),
-    ('train_dataloader.dataset.unknown', TypeError, "unexpected keyword argument 'unknown'")])
+@pytest.mark.parametrize(
+    ('path', 'error', 'message'),
+    [
+        ('model.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        ('model.distribution.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        ('model.lanes.a.unknown', ValueError, r'lanes\.a may override'),
+        ('model.teachers.weak.unknown', ValueError, r'teachers\.weak must be dict\(model='),
+        ('model.distiller.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        ('custom_hooks.0.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        ('train_cfg.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        ('val_cfg.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        ('optim_wrapper.unknown', ValueError, r"optim_wrapper takes .* unknown: \['unknown'\]"),
+        ('optim_wrapper.student.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        (
+            'param_scheduler.unknown',
+            ValueError,
+            "param_scheduler takes the keys 'student' and 'theta'",
+        ),
+        ('train_dataloader.dataset.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+    ],
+)
 def test_an_unknown_key_is_an_error(tmp_path, path, error, message):
     cfg = search_config(tmp_path / 'work', **{path: [] if 'scheduler' in path else 1})
     with pytest.raises(error, match=message):

@@ -1,4 +1,7 @@
-"""Nothing of a file is run, nothing leaves its folder, nothing is fetched unchecked. See SECURITY.md."""
+"""Nothing of a file is run, nothing leaves its folder, nothing is fetched unchecked. See
+SECURITY.md.
+"""
+
 import ast
 import pickle
 import uuid
@@ -22,12 +25,36 @@ from mmdynakd.models.teachers.shelves import FileShelf, StoreError
 from mmdynakd.names import is_lane_name, is_plain_name
 from mmdynakd.safe_load import harmless
 
-SOURCES = [path for folder in ('mmdynakd', 'tools', 'benchmarks') for path in (CHECKOUT / folder).rglob('*.py')]
+SOURCES = [
+    path
+    for folder in ('mmdynakd', 'tools', 'benchmarks')
+    for path in (CHECKOUT / folder).rglob('*.py')
+]
 CONFIGS = sorted((CHECKOUT / 'configs').rglob('*.py'))
-FORBIDDEN = {'eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'pickle.load', 'pickle.loads',
-             'torch.load', 'np.load', 'numpy.load', 'mmengine.load', 'subprocess.getoutput', 'Config.fromstring',
-             'yaml.load', 'marshal.loads', 'tarfile.extractall', 'tar.extractall', 'urllib.request.urlopen',
-             'torch.hub.load', 'torch.hub.download_url_to_file', 'torch.hub.load_state_dict_from_url'}
+FORBIDDEN = {
+    'eval',
+    'exec',
+    'compile',
+    '__import__',
+    'os.system',
+    'os.popen',
+    'pickle.load',
+    'pickle.loads',
+    'torch.load',
+    'np.load',
+    'numpy.load',
+    'mmengine.load',
+    'subprocess.getoutput',
+    'Config.fromstring',
+    'yaml.load',
+    'marshal.loads',
+    'tarfile.extractall',
+    'tar.extractall',
+    'urllib.request.urlopen',
+    'torch.hub.load',
+    'torch.hub.download_url_to_file',
+    'torch.hub.load_state_dict_from_url',
+}
 # who may, and why
 ALLOWED = {('safe_load.py', 'torch.load')}  # both calls are restricted: tests/test_safe_load.py
 
@@ -50,17 +77,22 @@ def test_no_shell_and_nothing_that_runs_a_file(path):
 def test_the_search_would_have_found_them(tmp_path):
     (tmp_path / 'a.py').write_text('import os\nos.system("x")\nsubprocess.run("x", shell=True)\n')
     found = dict(calls(tmp_path / 'a.py'))
-    assert 'os.system' in FORBIDDEN & set(found) and found['subprocess.run'].keywords[0].arg == 'shell'
+    assert 'os.system' in FORBIDDEN & set(found)
+    assert found['subprocess.run'].keywords[0].arg == 'shell'
 
 
-# --- downloads ------------------------------------------------------------------------------------------------------
+# --- downloads ------------------------------------------------------------------------------------
+
 
 def urls(node) -> Iterator[tuple[str, str | None]]:
     """Every URL of a config from which something would be fetched, with the sha256 beside it."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if isinstance(value, str) and '://' in value and key in ('checkpoint', 'path', 'load_from', 'url',
-                                                                     'pretrained'):
+            if (
+                isinstance(value, str)
+                and '://' in value
+                and key in ('checkpoint', 'path', 'load_from', 'url', 'pretrained')
+            ):
                 yield value, node.get('sha256')
             yield from urls(value)
     elif isinstance(node, (list, tuple)):
@@ -77,18 +109,33 @@ def test_every_url_that_we_ship_is_https_and_has_a_hash():
 
 def test_nothing_we_ship_would_be_fetched_over_http():
     texts = [path.read_text(encoding='utf-8') for path in CONFIGS]
-    assert len(texts) > 50 and not [text for text in texts if 'http://' in text]
+    assert len(texts) > 50
+    assert not [text for text in texts if 'http://' in text]
 
 
-# --- file names -----------------------------------------------------------------------------------------------------
+# --- file names -----------------------------------------------------------------------------------
 
-ESCAPES = ['..', '../x', '../../etc/x', '/etc/passwd', 'a/b', 'a\\b', 'a\0b', '.hidden', '', ' ', 'a\n', '\u0085',
-           'x' * 101]
+ESCAPES = [
+    '..',
+    '../x',
+    '../../etc/x',
+    '/etc/passwd',
+    'a/b',
+    'a\\b',
+    'a\0b',
+    '.hidden',
+    '',
+    ' ',
+    'a\n',
+    '\u0085',
+    'x' * 101,
+]
 
 
 @pytest.mark.parametrize('name', ESCAPES)
 def test_names_that_would_leave_their_folder(name):
-    assert not is_plain_name(name) and not is_lane_name(name)
+    assert not is_plain_name(name)
+    assert not is_lane_name(name)
     if '{}' not in name:
         with pytest.raises(ValueError, match='filename_tmpl must name a file'):
             CheckpointHook(filename_tmpl=name)
@@ -99,21 +146,45 @@ def test_good_names_are_taken():
     CheckpointHook(filename_tmpl='mine_{}.pth')
 
 
-@pytest.mark.parametrize(('key', 'value', 'kept'), [
-    ('best_ckpt', '{}/best.pth', True), ('best_ckpt', '/etc/passwd', False), ('best_ckpt', '{}/../best.pth', False),
-    ('best_ckpt_accuracy/top1', '{}/deeper/best.pth', False), ('best_ckpt', ['x'], False), ('last_ckpt', '/x', False),
-    ('keep_ckpt_ids', [1, 2], True), ('keep_ckpt_ids', ['/../x'], False), ('keep_ckpt_ids', '12', False),
-    ('seed', '/etc/passwd', True)])
+@pytest.mark.parametrize(
+    ('key', 'value', 'kept'),
+    [
+        ('best_ckpt', '{}/best.pth', True),
+        ('best_ckpt', '/etc/passwd', False),
+        ('best_ckpt', '{}/../best.pth', False),
+        ('best_ckpt_accuracy/top1', '{}/deeper/best.pth', False),
+        ('best_ckpt', ['x'], False),
+        ('last_ckpt', '/x', False),
+        ('keep_ckpt_ids', [1, 2], True),
+        ('keep_ckpt_ids', ['/../x'], False),
+        ('keep_ckpt_ids', '12', False),
+        ('seed', '/etc/passwd', True),
+    ],
+)
 def test_a_checkpoint_names_no_files_elsewhere(tmp_path, key, value, kept):
     value = value.format(tmp_path) if isinstance(value, str) else value
-    content = dict(meta=dict(config='x', seed=1), message_hub=dict(runtime_info={key: value, 'epoch': 3}))
+    content = dict(
+        meta=dict(config='x', seed=1), message_hub=dict(runtime_info={key: value, 'epoch': 3})
+    )
     found = harmless(content, str(tmp_path))
     assert found['meta'] == dict(seed=1)
-    assert found['message_hub']['runtime_info'] == ({key: value, 'epoch': 3} if kept else {'epoch': 3})
+    assert found['message_hub']['runtime_info'] == (
+        {key: value, 'epoch': 3} if kept else {'epoch': 3}
+    )
 
 
-@pytest.mark.parametrize('content', [None, 3, [], {}, dict(meta=3), dict(meta={}, message_hub=3),
-                                     dict(message_hub=dict(runtime_info=[]))])
+@pytest.mark.parametrize(
+    'content',
+    [
+        None,
+        3,
+        [],
+        {},
+        dict(meta=3),
+        dict(meta={}, message_hub=3),
+        dict(message_hub=dict(runtime_info=[])),
+    ],
+)
 def test_checkpoints_of_another_shape_are_left(content):
     assert harmless(content, '/x') is content
 
@@ -128,44 +199,66 @@ def test_a_resumed_run_removes_no_file_that_its_checkpoint_names(tmp_path):
     content['message_hub']['runtime_info'].update(best_ckpt=str(precious), best_score=-1.0)
     torch.save(content, path)
     runner = train(tmp_path / 'first', 2, uuid.uuid4().hex, resume=True)
-    assert runner.message_hub.runtime_info.get('best_ckpt') is None and precious.read_text() == 'mine'
+    assert runner.message_hub.runtime_info.get('best_ckpt') is None
+    assert precious.read_text() == 'mine'
 
 
-@pytest.mark.parametrize('change', [
-    lambda s: s['snapshots'][0].update(name='../../x'), lambda s: s['history'][0].update(lane='/x'), dict.clear,
-    lambda s: s.update(interval='1'), lambda s: s.update(history=3), lambda s: s['snapshots'][0].update(theta='x')])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda s: s['snapshots'][0].update(name='../../x'),
+        lambda s: s['history'][0].update(lane='/x'),
+        dict.clear,
+        lambda s: s.update(interval='1'),
+        lambda s: s.update(history=3),
+        lambda s: s['snapshots'][0].update(theta='x'),
+    ],
+)
 def test_names_in_a_resumed_search_are_checked(tmp_path, change):
     from mmdynakd.engine.hooks.candidates import check_state
-    state = dict(history=[dict(step=0, lane='search', theta=dict(a=1.0))], interval=1,
-                 snapshots=[dict(name='cat1', lane='search', step=1, theta=dict(a=1.0))])
+
+    state = dict(
+        history=[dict(step=0, lane='search', theta=dict(a=1.0))],
+        interval=1,
+        snapshots=[dict(name='cat1', lane='search', step=1, theta=dict(a=1.0))],
+    )
     check_state(state)
     change(state)
     with pytest.raises(CheckpointError, match=f"the checkpoint's {STATE} is damaged"):
         check_state(state)
 
 
-# --- the store ------------------------------------------------------------------------------------------------------
+# --- the store ------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('name', ['key.json', 'layout.json', 'epoch_00000.rows'])
 def test_a_pickle_in_a_store_is_not_run(tmp_path, name):
     folder, canary = tmp_path / 'shelf', tmp_path / 'canary'
     shelf = FileShelf(str(folder), dict(a=1), 4, 'float32')
     shelf.keep(np.arange(4), [0], [torch.ones(4, 3)])
-    (folder / name).write_bytes(pickle.dumps(Canary(canary)).ljust((folder / name).stat().st_size, b'.'))
+    (folder / name).write_bytes(
+        pickle.dumps(Canary(canary)).ljust((folder / name).stat().st_size, b'.')
+    )
     try:
-        known, _ = FileShelf(str(folder), dict(a=1), 4, 'float32').fetch(np.arange(4), torch.device('cpu'))
+        known, _ = FileShelf(str(folder), dict(a=1), 4, 'float32').fetch(
+            np.arange(4), torch.device('cpu')
+        )
         assert not known.any()
     except StoreError as error:
-        assert name in str(error) and 'remove the folder' in str(error)
+        assert name in str(error)
+        assert 'remove the folder' in str(error)
     assert not canary.exists()
 
 
 def test_a_search_writes_below_its_work_dir_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(DefaultScope, '_instance_dict', {})  # of the runners before
-    cfg = search_config(tmp_path / 'deep' / 'work', **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1})
+    cfg = search_config(
+        tmp_path / 'deep' / 'work', **{'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}
+    )
     cfg.custom_hooks[0].pop('baselines')
     cfg.custom_hooks[0].update(single_teachers=False)
     run(cfg)
     assert read(tmp_path / 'deep' / 'work', 'results.json')['selected']
     outside = [path for path in tmp_path.rglob('*') if path.is_file() and 'work' not in path.parts]
-    assert {path.parent.name for path in outside} == {'teachers'} and len(outside) == 3
+    assert {path.parent.name for path in outside} == {'teachers'}
+    assert len(outside) == 3

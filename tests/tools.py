@@ -1,4 +1,5 @@
 """A tool's command line, in this process or in one of its own."""
+
 import contextlib
 import importlib.util
 import io
@@ -23,7 +24,11 @@ def call(name: str, *arguments: str) -> tuple[int, str]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     errors = io.StringIO()
-    with quick(), contextlib.redirect_stderr(errors), mock.patch.object(sys, 'argv', [f'{name}.py', *arguments]):
+    with (
+        quick(),
+        contextlib.redirect_stderr(errors),
+        mock.patch.object(sys, 'argv', [f'{name}.py', *arguments]),
+    ):
         try:
             run_tool(module.main)
             code = 0
@@ -34,8 +39,13 @@ def call(name: str, *arguments: str) -> tuple[int, str]:
 
 def start(name: str, *arguments: str) -> tuple[int, str]:
     """The same in a process of its own."""
-    ended = subprocess.run([sys.executable, str(CHECKOUT / 'tools' / f'{name}.py'), *arguments], text=True,
-                           capture_output=True, cwd=CHECKOUT, env={**os.environ, 'PYTHONPATH': str(CHECKOUT)})
+    ended = subprocess.run(
+        [sys.executable, str(CHECKOUT / 'tools' / f'{name}.py'), *arguments],
+        text=True,
+        capture_output=True,
+        cwd=CHECKOUT,
+        env={**os.environ, 'PYTHONPATH': str(CHECKOUT)},
+    )
     return ended.returncode, ended.stderr
 
 
@@ -51,5 +61,9 @@ def write_config(cfg: Config, path: Path) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     """Every file below a folder; folders end with a slash."""
-    return {str(path.relative_to(folder)) + ('/' if path.is_dir() else ''): b'' if path.is_dir() else path.read_bytes()
-            for path in sorted(folder.rglob('*'))}
+    return {
+        str(path.relative_to(folder)) + ('/' if path.is_dir() else ''): b''
+        if path.is_dir()
+        else path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+    }

@@ -1,4 +1,5 @@
 """A web of our own for tests: urllib's openers get from it what they ask for over https."""
+
 import email
 import io
 import urllib.request
@@ -10,7 +11,8 @@ class Web:
 
     Args:
         monkeypatch: puts it in place.
-        pages: ``{url: bytes, or a URL to redirect to, or an exception}``; ``{url: (bytes, headers)}`` too.
+        pages: ``{url: bytes, or a URL to redirect to, or an exception}``; ``{url: (bytes,
+            headers)}`` too.
     """
 
     def __init__(self, monkeypatch, **pages) -> None:
@@ -18,7 +20,6 @@ class Web:
         web = self
 
         class Handler(urllib.request.BaseHandler):
-
             def https_open(self, request):
                 return web.answer(request.full_url)
 

@@ -2,8 +2,10 @@
 
     python tools/benchmark.py CONFIG [--work-dir DIR] [--seeds S …] [--cfg-options k=v …]
 
-What is finished is not run again, what was interrupted goes on: the same command completes the table.
+What is finished is not run again, what was interrupted goes on: the same command completes the
+table.
 """
+
 import argparse
 
 from mmdynakd.engine.benchmark import run_benchmark
@@ -12,9 +14,13 @@ from mmdynakd.engine.tool import run_tool
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_common_arguments(parser)
-    parser.add_argument('--seeds', type=int, nargs='+', help="run these alone now (default: the config's)")
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', help="run these alone now (default: the config's)"
+    )
     args = parser.parse_args()
     table = run_benchmark(load_config(args), args.seeds)
     with open(table, encoding='utf-8') as file:

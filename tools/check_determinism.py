@@ -1,10 +1,14 @@
-"""Checks that a run which is killed at random moments, and started again, ends as one that is left alone.
+"""Checks that a run which is killed at random moments, and started again, ends as one that is left
+alone.
 
-    python tools/check_determinism.py CONFIG [--kills 5] [--seed 0] [--work-dir DIR] [--cfg-options k=v …]
+    python tools/check_determinism.py CONFIG [--kills 5] [--seed 0] [--work-dir DIR] [--cfg-options
+    k=v …]
 
-Trains twice: make the config short, e.g. --cfg-options train_cfg.max_epochs=3. Says of θ, of every lane's weights, of
-optimizers, schedulers and results whether they are equal bit for bit; exits with 1 if anything differs.
+Trains twice: make the config short, e.g. --cfg-options train_cfg.max_epochs=3. Says of θ, of every
+lane's weights, of optimizers, schedulers and results whether they are equal bit for bit; exits with
+1 if anything differs.
 """
+
 import argparse
 import copy
 import os
@@ -16,7 +20,9 @@ from mmdynakd.engine.tool import run_tool
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_common_arguments(parser)
     parser.add_argument('--kills', type=int, default=5, help='default: 5')
     parser.add_argument('--seed', type=int, default=0, help='of the moments; default: 0')
@@ -32,7 +38,7 @@ def main() -> int:
 
     equal = compare(train_into, folder, args.kills, args.seed)
     for name, same in equal.items():
-        print(f"{'equal  ' if same else 'DIFFERS'}  {name}")
+        print(f'{"equal  " if same else "DIFFERS"}  {name}')
     return 0 if all(equal.values()) else 1
 
 

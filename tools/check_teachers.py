@@ -1,11 +1,14 @@
-"""Checks a config's teachers before training: accuracy, calibration, agreement, cost, and the usual silent failures.
+"""Checks a config's teachers before training: accuracy, calibration, agreement, cost, and the usual
+silent failures.
 
     python tools/check_teachers.py CONFIG [--split val test] [--out FILE.json] [--cfg-options k=v …]
 
-The teachers run as in training: raw pixels of the config's loaders, each under its own preprocessor. Nothing is
-selected on test; its accuracy serves one warning (a teacher that has seen val). Without --split, test is used if the
-config has a test_dataloader. The table goes to stdout, progress to stderr; --work-dir keeps teachers.md and .json.
+The teachers run as in training: raw pixels of the config's loaders, each under its own
+preprocessor. Nothing is selected on test; its accuracy serves one warning (a teacher that has seen
+val). Without --split, test is used if the config has a test_dataloader. The table goes to stdout,
+progress to stderr; --work-dir keeps teachers.md and .json.
 """
+
 import argparse
 import os
 import os.path as osp
@@ -20,9 +23,13 @@ from mmdynakd.report.teachers_table import teachers_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_common_arguments(parser)
-    parser.add_argument('--split', nargs='+', choices=['val', 'test'], help='splits to run (val is always run)')
+    parser.add_argument(
+        '--split', nargs='+', choices=['val', 'test'], help='splits to run (val is always run)'
+    )
     parser.add_argument('--out', metavar='FILE', help='write the report there, as JSON')
     args = parser.parse_args()
     if args.launcher != 'none':
@@ -52,7 +59,11 @@ class Progress:
             return
         self.said = now
         left = (now - self.start) / done * (self.batches - done)
-        print(f'{self.split}: {done}/{self.batches} batches, {left:.0f} s left', file=sys.stderr, flush=True)
+        print(
+            f'{self.split}: {done}/{self.batches} batches, {left:.0f} s left',
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 if __name__ == '__main__':

@@ -1,9 +1,12 @@
-"""The whole method on real data in minutes: scikit-learn's digits, three teachers, search, evaluation.
+"""The whole method on real data in minutes: scikit-learn's digits, three teachers, search,
+evaluation.
 
     python tools/demo.py [--work-dir DIR]     (or: make demo)
 
-What is in the work dir already is not trained again, what was cut off goes on; delete the folder to start over.
+What is in the work dir already is not trained again, what was cut off goes on; delete the folder to
+start over.
 """
+
 import argparse
 import os.path as osp
 import time
@@ -18,8 +21,12 @@ TEACHERS = ('resnet20', 'resnet14', 'resnet8')
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work-dir', default=osp.join('work_dirs', 'demo'), help='default: work_dirs/demo')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--work-dir', default=osp.join('work_dirs', 'demo'), help='default: work_dirs/demo'
+    )
     parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
     folder, start = parser.parse_args().work_dir, time.time()
     checkpoints = {name: train_teacher(name, osp.join(folder, name)) for name in TEACHERS}
@@ -53,10 +60,12 @@ def load(name: str, folder: str) -> Config:
 
 def report(folder: str, seconds: float) -> None:
     print(f'\nDone in {seconds:.0f} s. Everything is in {folder}:')
-    for name, what in (('results.json', 'every lane: val, test, θ, seed, versions'),
-                       ('candidates.json', 'the distributions that the search found'),
-                       ('theta.png', 'θ over the search (numbers: theta.csv)'),
-                       ('student.pth', 'the best student, without teachers; config: student.py')):
+    for name, what in (
+        ('results.json', 'every lane: val, test, θ, seed, versions'),
+        ('candidates.json', 'the distributions that the search found'),
+        ('theta.png', 'θ over the search (numbers: theta.csv)'),
+        ('student.pth', 'the best student, without teachers; config: student.py'),
+    ):
         print(f'  {osp.join(folder, name):45} {what}')
 
 

@@ -1,7 +1,9 @@
-"""Tests a checkpoint: an exported student (student.py student.pth) or any config that MMEngine's Runner takes.
+"""Tests a checkpoint: an exported student (student.py student.pth) or any config that MMEngine's
+Runner takes.
 
-    python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--cfg-options k=v …] [--launcher …]
+python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--cfg-options k=v …] [--launcher …]
 """
+
 import argparse
 import json
 
@@ -10,7 +12,9 @@ from mmdynakd.engine.tool import run_tool
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='weights to test')
     parser.add_argument('--out', metavar='FILE', help='write the metrics there, as JSON')

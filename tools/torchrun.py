@@ -1,4 +1,7 @@
-"""torchrun that says, after its own table, who ended first and how to go on: for dist_train.sh and dist_test.sh."""
+"""torchrun that says, after its own table, who ended first and how to go on: for dist_train.sh and
+dist_test.sh.
+"""
+
 import math
 import signal
 import sys
@@ -28,19 +31,26 @@ def is_mistake(failures: dict[int, ProcessFailure]) -> bool:
 
 def own_ends(failures: dict[int, ProcessFailure]) -> dict[int, ProcessFailure]:
     """Without those that torchrun sent SIGTERM to because another had ended."""
-    return {rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM} or failures
+    return {
+        rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM
+    } or failures
 
 
 def explained(failures: dict[int, ProcessFailure]) -> str:
     """Which rank ended the run: the first that was killed, else the first with an error of its own.
 
-    A killed one leaves no note of when, and the others' errors, of connections that it closed, may be dated before.
-    torchrun itself sends SIGKILL to those that do not follow its SIGTERM within half a minute.
+    A killed one leaves no note of when, and the others' errors, of connections that it closed, may
+    be dated before. torchrun itself sends SIGKILL to those that do not follow its SIGTERM within
+    half a minute.
     """
     ended = own_ends(failures)
     errors = {rank: failure for rank, failure in ended.items() if failure.exitcode > 0}
     until = min((failure.timestamp for failure in errors.values()), default=math.inf) + PATIENCE
-    killed = {rank: failure for rank, failure in ended.items() if failure.exitcode < 0 and failure.timestamp < until}
+    killed = {
+        rank: failure
+        for rank, failure in ended.items()
+        if failure.exitcode < 0 and failure.timestamp < until
+    }
     stuck = sorted(ended.keys() - errors.keys() - killed.keys())
     rank, failure = min((killed or errors).items(), key=lambda pair: pair[1].timestamp)
     if killed:
@@ -49,9 +59,12 @@ def explained(failures: dict[int, ProcessFailure]) -> str:
     else:
         why = f'ended with exit code {failure.exitcode}, its error is above'
         why += f'; rank {", ".join(map(str, stuck))} hung' if stuck else ''
-    return (f'rank {rank} (process {failure.pid}) {why}; the other processes were ended too.\n'
-            'The same command goes on from the last checkpoint, also with another number of processes and batch sizes '
-            'to match (docs/distribution.md).')
+    return (
+        f'rank {rank} (process {failure.pid}) {why}; the other processes were ended too.\n'
+        'The same command goes on from the last checkpoint, also with another number of processes '
+        'and batch sizes '
+        'to match (docs/distribution.md).'
+    )
 
 
 if __name__ == '__main__':

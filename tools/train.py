@@ -1,9 +1,12 @@
-"""Trains a config: a teacher, a DynaKD search with its evaluation, anything MMEngine's Runner takes.
+"""Trains a config: a teacher, a DynaKD search with its evaluation, anything MMEngine's Runner
+takes.
 
-    python tools/train.py CONFIG [--work-dir DIR] [--fresh | --resume [CKPT]] [--amp] [--cfg-options k=v …]
+    python tools/train.py CONFIG [--work-dir DIR] [--fresh | --resume [CKPT]] [--amp] [--cfg-options
+    k=v …]
 
 A run that was cut off goes on when the same command is given again, and ends as if it had not been.
 """
+
 import argparse
 
 from mmdynakd.engine.launch import add_common_arguments, load_config, train
@@ -12,14 +15,26 @@ from mmdynakd.engine.tool import run_tool
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_common_arguments(parser)
     start = parser.add_mutually_exclusive_group()
-    start.add_argument('--resume', nargs='?', const=NEWEST, metavar='CKPT',
-                       help='go on from CKPT, or from the newest checkpoint of the work dir, though settings differ')
-    start.add_argument('--fresh', action='store_true',
-                       help='start over; what is in the work dir moves to a folder beside it')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision, for every optimizer')
+    start.add_argument(
+        '--resume',
+        nargs='?',
+        const=NEWEST,
+        metavar='CKPT',
+        help='go on from CKPT, or from the newest checkpoint of the work dir, though settings differ',
+    )
+    start.add_argument(
+        '--fresh',
+        action='store_true',
+        help='start over; what is in the work dir moves to a folder beside it',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='automatic mixed precision, for every optimizer'
+    )
     args = parser.parse_args()
     cfg = load_config(args)
     if args.amp:

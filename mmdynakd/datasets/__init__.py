@@ -1,4 +1,7 @@
-"""Data sets: CIFAR-100 with a held-out validation split, digits, which need no download, and the fast data path."""
+"""Data sets: CIFAR-100 with a held-out validation split, digits, which need no download, and the
+fast data path.
+"""
+
 from .arrays import ArrayDataset, batch_collate
 from .cifar import CIFAR100, DatasetFileError
 from .contrast import ContrastDataset
@@ -6,6 +9,14 @@ from .digits import Digits
 from .views import View, Views, ViewSampler, is_deterministic
 
 __all__ = [
-    'ArrayDataset', 'CIFAR100', 'ContrastDataset', 'DatasetFileError', 'Digits', 'View', 'ViewSampler', 'Views',
-    'batch_collate', 'is_deterministic'
+    'CIFAR100',
+    'ArrayDataset',
+    'ContrastDataset',
+    'DatasetFileError',
+    'Digits',
+    'View',
+    'ViewSampler',
+    'Views',
+    'batch_collate',
+    'is_deterministic',
 ]

@@ -1,4 +1,7 @@
-"""CIFAR-100 with a validation split held out of the training images, read without running pickled code."""
+"""CIFAR-100 with a validation split held out of the training images, read without running pickled
+code.
+"""
+
 import contextlib
 import hashlib
 import os
@@ -25,14 +28,20 @@ T = TypeVar('T')
 SPLITS = ('train', 'val', 'trainval', 'test')
 VAL_PER_CLASS = 50
 FILES = ('train', 'test', 'meta')
-SHA256 = '85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7'  # of the official archive
+SHA256 = (
+    '85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7'  # of the official archive
+)
 
 
 class DatasetFileError(RuntimeError):
-    """A file of the data set is missing or damaged; the message names the folder, argument and remedy."""
+    """A file of the data set is missing or damaged; the message names the folder, argument and
+    remedy.
+    """
 
 
-def hold_out_last(labels: np.ndarray, per_class: int = VAL_PER_CLASS) -> tuple[np.ndarray, np.ndarray]:
+def hold_out_last(
+    labels: np.ndarray, per_class: int = VAL_PER_CLASS
+) -> tuple[np.ndarray, np.ndarray]:
     """Hold out the last ``per_class`` samples of each class in file order.
 
     Args:
@@ -40,8 +49,8 @@ def hold_out_last(labels: np.ndarray, per_class: int = VAL_PER_CLASS) -> tuple[n
         per_class: Samples of each class that are held out.
 
     Returns:
-        The indices that stay, ``(N - C * per_class,)``, and those held out, ``(C * per_class,)``, both
-        rising; C is the number of classes present.
+        The indices that stay, ``(N - C * per_class,)``, and those held out, ``(C * per_class,)``,
+        both rising; C is the number of classes present.
 
     Raises:
         ValueError: If a class has no more than ``per_class`` samples, so that none would stay.
@@ -52,13 +61,15 @@ def hold_out_last(labels: np.ndarray, per_class: int = VAL_PER_CLASS) -> tuple[n
         members = np.flatnonzero(labels == label)
         if len(members) <= per_class:
             raise ValueError(
-                f'class {label} has {len(members)} images; {per_class} held out would leave none')
-        held[members[len(members) - per_class:]] = True
+                f'class {label} has {len(members)} images; {per_class} held out would leave none'
+            )
+        held[members[len(members) - per_class :]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def unpack(archive: Path, members: list[str], root: Path) -> None:
-    """Writes those files of a tar archive below ``root``, each whole or not at all; what is there already stays.
+    """Writes those files of a tar archive below ``root``, each whole or not at all; what is there
+    already stays.
 
     Raises:
         DatasetFileError: If one of them is absent or no plain file.
@@ -87,36 +98,53 @@ def _content(tar: tarfile.TarFile, name: str) -> bytes | None:
 class CIFAR100(_CIFAR100):
     """MMPretrain's ``CIFAR100`` with splits that let a method be chosen without looking at test.
 
-    Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. ``train`` is the 45,000
-    training images left after ``val``, the last 50 of each class in file order; ``trainval`` is all 50,000,
-    ``test`` the 10,000 test images. A sample is ``img``, ``(32, 32, 3)`` uint8, and ``gt_label``, an int
-    in 0..99. Only the file a split needs is read.
+    Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. ``train`` is
+    the 45,000 training images left after ``val``, the last 50 of each class in file order;
+    ``trainval`` is all 50,000, ``test`` the 10,000 test images. A sample is ``img``, ``(32, 32,
+    3)`` uint8, and ``gt_label``, an int in 0..99. Only the file a split needs is read.
 
     Args:
         data_root: Folder that holds ``cifar-100-python``.
         split: ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``.
-        download: Whether to download the official archive (checked against its sha256) when the file is missing. A
-            file that is there is never overwritten.
+        download: Whether to download the official archive (checked against its sha256) when the
+            file is missing. A file that is there is never overwritten.
         verify: Whether to compare the official md5 sum; False is for the same images packed anew.
-        channel_order: ``'rgb'``, as the files have it, or ``'bgr'``, as MMPretrain reads image files.
-        **kwargs: ``pipeline``, ``indices``, ``metainfo``, ``test_mode``, … of MMPretrain's ``BaseDataset``.
+        channel_order: ``'rgb'``, as the files have it, or ``'bgr'``, as MMPretrain reads image
+            files.
+        **kwargs: ``pipeline``, ``indices``, ``metainfo``, ``test_mode``, … of MMPretrain's
+        ``BaseDataset``.
 
     Raises:
         ValueError: If the split or the channel order is unknown.
-        DatasetFileError: If the file is missing and cannot be downloaded, is damaged, or its md5 sum differs.
+        DatasetFileError: If the file is missing and cannot be downloaded, is damaged, or its md5
+            sum differs.
     """
 
-    def __init__(self, data_root: str = '', split: str = 'train', download: bool = True,
-                 verify: bool = True, channel_order: str = 'rgb', **kwargs) -> None:
+    def __init__(
+        self,
+        data_root: str = '',
+        split: str = 'train',
+        download: bool = True,
+        verify: bool = True,
+        channel_order: str = 'rgb',
+        **kwargs,
+    ) -> None:
         if split not in SPLITS:
             raise ValueError(f'CIFAR100: split must be one of {SPLITS}, got {split!r}')
         if channel_order not in ('rgb', 'bgr'):
-            raise ValueError(f"CIFAR100: channel_order must be 'rgb' or 'bgr', got {channel_order!r}")
+            raise ValueError(
+                f"CIFAR100: channel_order must be 'rgb' or 'bgr', got {channel_order!r}"
+            )
         self.part, self.channel_order = split, channel_order
         self.verify = verify
-        # The parent knows two files, and warns about test_mode with 'train': val passes as its 'test'.
-        super().__init__(data_root=osp.expanduser(data_root), download=download,
-                         split='train' if split in ('train', 'trainval') else 'test', **kwargs)
+        # The parent knows two files, and warns about test_mode with 'train': val passes as its
+        # 'test'.
+        super().__init__(
+            data_root=osp.expanduser(data_root),
+            download=download,
+            split='train' if split in ('train', 'trainval') else 'test',
+            **kwargs,
+        )
         self.split = split
 
     def load_data_list(self) -> list[dict]:
@@ -136,17 +164,22 @@ class CIFAR100(_CIFAR100):
         if self.channel_order == 'bgr':
             images = images[:, ::-1]
         images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-        return [{'img': image, 'gt_label': int(label)}
-                for image, label in zip(images, labels, strict=True)]
+        return [
+            {'img': image, 'gt_label': int(label)}
+            for image, label in zip(images, labels, strict=True)
+        ]
 
     def _ensure(self, path: str) -> None:
-        """Download the archive in the main process if ``path`` is missing; all raise if it stays so."""
+        """Download the archive in the main process if ``path`` is missing; all raise if it stays
+        so.
+        """
         try:
             if self.download and dist.is_main_process() and not exists(path):
                 self._download()
         except Exception as error:
-            raise DatasetFileError(self._message(
-                f'{path} is missing and the download failed ({error})')) from error
+            raise DatasetFileError(
+                self._message(f'{path} is missing and the download failed ({error})')
+            ) from error
         finally:
             dist.barrier()  # the other processes wait here, also for a download that fails
         if not exists(path):
@@ -174,24 +207,40 @@ class CIFAR100(_CIFAR100):
     def _read(self, path: str, md5: str | None) -> dict[str, object]:
         content = self._patiently(lambda: get(path), path)
         if md5 is not None and hashlib.md5(content).hexdigest() != md5:
-            raise DatasetFileError(self._message(
-                f'{path} has another md5 sum than the official file: it is damaged or cut short, or packed '
-                'anew (verify=False accepts the latter)'))
+            raise DatasetFileError(
+                self._message(
+                    f'{path} has another md5 sum than the official file: it is damaged or cut '
+                    'short, or packed '
+                    'anew (verify=False accepts the latter)'
+                )
+            )
         try:
             entry = load_arrays(content)
             data, labels = entry['data'], np.asarray(entry['fine_labels'])
-            sound = (data.dtype == np.uint8 and data.shape == (len(labels), 3072)
-                     and len(labels) > 0 and labels.dtype.kind in 'iu'
-                     and labels.min() >= 0 and labels.max() < len(self.METAINFO['classes']))
+            sound = (
+                data.dtype == np.uint8
+                and data.shape == (len(labels), 3072)
+                and len(labels) > 0
+                and labels.dtype.kind in 'iu'
+                and labels.min() >= 0
+                and labels.max() < len(self.METAINFO['classes'])
+            )
         except Exception as error:  # a damaged pickle raises anything
             raise DatasetFileError(self._message(f'{path} is damaged ({error!r})')) from error
         if not sound:
-            raise DatasetFileError(self._message(
-                f'{path} is damaged: needed are data uint8 (N, 3072) and N fine_labels in 0..99'))
+            raise DatasetFileError(
+                self._message(
+                    f'{path} is damaged: needed are data uint8 (N, 3072) and N fine_labels in 0..99'
+                )
+            )
         return entry
 
     def _message(self, problem: str) -> str:
         root = self.data_prefix['root']
-        return (f'CIFAR100: {problem}. The folder is data_root={root!r}: set data_root to the folder that '
-                f'holds {self.base_folder}, or remove {self.base_folder} and set download=True, or unpack '
-                f'{self.url} there by hand.')
+        return (
+            f'CIFAR100: {problem}. The folder is data_root={root!r}: set data_root to the folder '
+            'that '
+            f'holds {self.base_folder}, or remove {self.base_folder} and set download=True, or '
+            'unpack '
+            f'{self.url} there by hand.'
+        )

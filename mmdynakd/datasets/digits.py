@@ -1,4 +1,5 @@
 """Handwritten digits that ship with scikit-learn: real data with no download."""
+
 from typing import ClassVar
 
 import numpy as np
@@ -7,16 +8,17 @@ from sklearn.datasets import load_digits
 
 from mmdynakd.registry import DATASETS
 
-# Of every five samples of a class, in file order, three train, the fourth validates, the fifth tests.
-PARTS = {'train': (0, 1, 2), 'val': (3, ), 'trainval': (0, 1, 2, 3), 'test': (4, )}
+# Of every five samples of a class, in file order, three train, the fourth validates, the fifth
+# tests.
+PARTS = {'train': (0, 1, 2), 'val': (3,), 'trainval': (0, 1, 2, 3), 'test': (4,)}
 
 
 def split_indices(labels: np.ndarray, split: str) -> np.ndarray:
     """Rising indices, shape ``(n,)``, of a split of samples with ``labels``, shape ``(N,)``.
 
-    The split is fixed and stratified, about 60/20/20: the position p of a sample among those of its class
-    decides, by p mod 5. ``train``, ``val`` and ``test`` are disjoint and cover everything; ``trainval`` is
-    the first two together.
+    The split is fixed and stratified, about 60/20/20: the position p of a sample among those of its
+    class decides, by p mod 5. ``train``, ``val`` and ``test`` are disjoint and cover everything;
+    ``trainval`` is the first two together.
     """
     labels = np.asarray(labels)
     position = np.empty(len(labels), dtype=int)
@@ -30,14 +32,17 @@ def split_indices(labels: np.ndarray, split: str) -> np.ndarray:
 class Digits(BaseDataset):
     """The 1,797 grey 8x8 digits of ``sklearn.datasets.load_digits``.
 
-    Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998 (its test part). A
-    sample is ``img``, ``(8, 8, channels)`` uint8 with the original 0..16 scaled to 0..255, and ``gt_label``,
-    an int in 0..9. The file names no writers, so one writer's digits may lie in several splits.
+    Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998 (its test
+    part). A sample is ``img``, ``(8, 8, channels)`` uint8 with the original 0..16 scaled to 0..255,
+    and ``gt_label``, an int in 0..9. The file names no writers, so one writer's digits may lie in
+    several splits.
 
     Args:
-        split: ``'train'`` (1,085 images), ``'val'`` (357), ``'trainval'`` (1,442) or ``'test'`` (355).
+        split: ``'train'`` (1,085 images), ``'val'`` (357), ``'trainval'`` (1,442) or ``'test'``
+            (355).
         channels: 1, or 3 for the grey value repeated.
-        **kwargs: ``pipeline``, ``indices``, ``metainfo``, ``test_mode``, … of MMPretrain's ``BaseDataset``.
+        **kwargs: ``pipeline``, ``indices``, ``metainfo``, ``test_mode``, … of MMPretrain's
+        ``BaseDataset``.
 
     Raises:
         ValueError: If the split or the number of channels is unknown.
@@ -60,8 +65,10 @@ class Digits(BaseDataset):
         chosen = split_indices(digits.target, self.split)
         images = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)
         images = np.repeat(images[..., None], self.channels, axis=-1)
-        return [{'img': image, 'gt_label': int(label)}
-                for image, label in zip(images, digits.target[chosen], strict=True)]
+        return [
+            {'img': image, 'gt_label': int(label)}
+            for image, label in zip(images, digits.target[chosen], strict=True)
+        ]
 
     def extra_repr(self) -> list[str]:
         """The split, for ``repr``."""

@@ -1,4 +1,5 @@
 """A hash of what decides the pixels that a data set serves."""
+
 import functools
 import hashlib
 import os
@@ -9,17 +10,31 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import torch
 
-# Of a data set: where its files lie, how they are read and kept. Its entries, which come of it, are hashed apart.
-BOOKKEEPING = {'data_root', 'data_prefix', 'ann_file', 'data_list', 'data_bytes', 'data_address', 'serialize_data',
-               '_metainfo', '_fully_initialized', 'lazy_init', 'download', 'verify'}
+# Of a data set: where its files lie, how they are read and kept. Its entries, which come of it, are
+# hashed apart.
+BOOKKEEPING = {
+    'data_root',
+    'data_prefix',
+    'ann_file',
+    'data_list',
+    'data_bytes',
+    'data_address',
+    'serialize_data',
+    '_metainfo',
+    '_fully_initialized',
+    'lazy_init',
+    'download',
+    'verify',
+}
 
 
 def fingerprint(*parts: object) -> str:
-    """Hex sha256 of values, arrays, functions, and objects by class and attributes, equal in every process.
+    """Hex sha256 of values, arrays, functions, and objects by class and attributes, equal in every
+    process.
 
-    What cannot be described (a lambda, a local function, an object without attributes whose ``repr`` is an address)
-    counts as new in every process: such a fingerprint never equals another run's, so that nothing is taken for the
-    same that may differ.
+    What cannot be described (a lambda, a local function, an object without attributes whose
+    ``repr`` is an address) counts as new in every process: such a fingerprint never equals another
+    run's, so that nothing is taken for the same that may differ.
     """
     digest = hashlib.sha256()
     for token in _tokens(parts, ()):
@@ -29,11 +44,16 @@ def fingerprint(*parts: object) -> str:
 
 
 def entries(dataset) -> Iterable[list]:
-    """What a data set says of each sample: arrays whole, a file by path, size and time of its last change."""
+    """What a data set says of each sample: arrays whole, a file by path, size and time of its last
+    change.
+    """
     while not hasattr(dataset, 'get_data_info'):
         if not hasattr(dataset, 'dataset'):
-            raise ValueError(f'{type(dataset).__name__} has no get_data_info(index), by which its samples are known: '
-                             "derive the data set from MMEngine's BaseDataset")
+            raise ValueError(
+                f'{type(dataset).__name__} has no get_data_info(index), by which its samples are '
+                'known: '
+                "derive the data set from MMEngine's BaseDataset"
+            )
         dataset = dataset.dataset
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -90,6 +110,11 @@ def _parts(value: object) -> tuple[str, list]:
         return (name, []) if '<' not in name else (name, [uuid.uuid4().hex])
     if hasattr(value, '__dict__'):
         left_out = BOOKKEEPING if hasattr(value, 'get_data_info') else ()
-        return kind, [part for key in sorted(vars(value)) if key not in left_out for part in (key, vars(value)[key])]
+        return kind, [
+            part
+            for key in sorted(vars(value))
+            if key not in left_out
+            for part in (key, vars(value)[key])
+        ]
     told = repr(value)
     return f'{kind} {told}', [] if ' at 0x' not in told else [uuid.uuid4().hex]

@@ -1,4 +1,5 @@
 """Read pickled NumPy arrays from a file that is not trusted."""
+
 import io
 import pickle
 
@@ -15,7 +16,8 @@ def load_arrays(content: bytes) -> object:
         What it holds.
 
     Raises:
-        pickle.UnpicklingError: If it asks for anything else, which is named; nothing was executed. A damaged
+        pickle.UnpicklingError: If it asks for anything else, which is named; nothing was executed.
+        A damaged
             pickle raises this or almost any other exception.
     """
     return _ArrayUnpickler(io.BytesIO(content), encoding='latin1').load()
@@ -29,12 +31,15 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _latin1
         if module in ('numpy.core.multiarray', 'numpy._core.multiarray') and name == '_reconstruct':
             return np.empty(0).__reduce__()[0]
-        if module in ('numpy.core.numeric', 'numpy._core.numeric') and name == '_frombuffer':  # protocol 5
+        if (
+            module in ('numpy.core.numeric', 'numpy._core.numeric') and name == '_frombuffer'
+        ):  # protocol 5
             return _frombuffer
         if module == 'numpy' and name in ('ndarray', 'dtype'):
             return getattr(np, name)
         raise pickle.UnpicklingError(
-            f'it asks for {module}.{name}, which no array needs; nothing was executed')
+            f'it asks for {module}.{name}, which no array needs; nothing was executed'
+        )
 
 
 def _latin1(text: str, encoding: str = 'latin1') -> bytes:

@@ -1,4 +1,5 @@
 """Checkpoints of a run: written whole, verified before they are taken, the newest intact one found."""
+
 import logging
 import os
 import os.path as osp
@@ -43,7 +44,9 @@ def newest_checkpoint(cfg: Config) -> str | None:
 
 
 def damage_of(path: str) -> str | None:
-    """What is wrong with a checkpoint, read whole: its checksums, and what it would run; None if nothing is."""
+    """What is wrong with a checkpoint, read whole: its checksums, and what it would run; None if
+    nothing is.
+    """
     try:
         read_checkpoint(Path(path))
     except CheckpointError as error:
@@ -55,12 +58,16 @@ def saved_checkpoints(cfg: Config) -> list[str]:
     """The work dir's own checkpoints, the newest first."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     templates = {*TEMPLATES, hook.get('filename_tmpl')} - {None}
-    folder = hook.get('out_dir') and osp.join(hook['out_dir'], osp.basename(osp.normpath(cfg.work_dir)))
+    folder = hook.get('out_dir') and osp.join(
+        hook['out_dir'], osp.basename(osp.normpath(cfg.work_dir))
+    )
     folder = folder or cfg.work_dir
     numbered = {}
     for name in os.listdir(folder) if osp.isdir(folder) else ():
         for template in templates:
-            found = re.fullmatch(r'(\d+)'.join(map(re.escape, re.split(r'\{[^}]*\}', template, maxsplit=1))), name)
+            found = re.fullmatch(
+                r'(\d+)'.join(map(re.escape, re.split(r'\{[^}]*\}', template, maxsplit=1))), name
+            )
             if found and found.groups():
                 numbered[osp.join(folder, name)] = int(found.group(1))
     return sorted(numbered, key=numbered.get, reverse=True)

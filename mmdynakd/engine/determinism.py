@@ -1,4 +1,5 @@
 """Whether a run that is killed again and again ends as one that is left alone."""
+
 import os
 import os.path as osp
 import random
@@ -21,12 +22,18 @@ SHARE = 0.5  # of the whole run's time, the longest that a run is left before it
 OF_ONE_RUN = {'meta', 'message_hub'}  # dates, speeds and paths
 
 
-def compare(train: Callable[[str], None], folder: str, kills: int, seed: int = 0,
-            say: Callable[[str], None] = print) -> dict[str, bool]:
-    """Trains twice from one config, once with ``kills`` kills at random moments; ``{what: whether it is equal}``.
+def compare(
+    train: Callable[[str], None],
+    folder: str,
+    kills: int,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> dict[str, bool]:
+    """Trains twice from one config, once with ``kills`` kills at random moments; ``{what: whether
+    it is equal}``.
 
-    Each run is a process of its own, forked from this one, which must not have touched a GPU. What they say goes to
-    ``whole.log`` and ``killed.log`` in ``folder``.
+    Each run is a process of its own, forked from this one, which must not have touched a GPU. What
+    they say goes to ``whole.log`` and ``killed.log`` in ``folder``.
 
     Args:
         train: trains into a work dir; called again after each kill.
@@ -48,9 +55,17 @@ def compare(train: Callable[[str], None], folder: str, kills: int, seed: int = 0
     return differences(whole, killed)
 
 
-def interrupt(train: Callable[[str], None], work_dir: str, kills: int, longest: float, seed: int = 0,
-              say: Callable[[str], None] = print) -> int:
-    """Trains into ``work_dir``, killed up to ``kills`` times after at most ``longest`` seconds; how often it was."""
+def interrupt(
+    train: Callable[[str], None],
+    work_dir: str,
+    kills: int,
+    longest: float,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Trains into ``work_dir``, killed up to ``kills`` times after at most ``longest`` seconds; how
+    often it was.
+    """
     chance, sent = random.Random(seed), 0
     while sent < kills:
         patience = chance.uniform(0, longest)
@@ -71,7 +86,9 @@ def differences(first: str, second: str) -> dict[str, bool]:
 
 
 def attempt(train: Callable[[str], None], work_dir: str, patience: float | None = None) -> bool:
-    """Trains in a process of its own, killed after ``patience`` seconds; whether it came to its end."""
+    """Trains in a process of its own, killed after ``patience`` seconds; whether it came to its
+    end.
+    """
     child = os.fork()
     if child == 0:
         _in_child(train, work_dir)
@@ -112,7 +129,9 @@ def _log(work_dir: str) -> str:
 
 
 def outcome(work_dir: str) -> Iterator[tuple[str, str]]:
-    """``(name, fingerprint)`` of all that a run ends with: its files, and each part of its stages' last checkpoints."""
+    """``(name, fingerprint)`` of all that a run ends with: its files, and each part of its stages'
+    last checkpoints.
+    """
     for name in FILES:
         path = osp.join(work_dir, name)
         if osp.exists(path):

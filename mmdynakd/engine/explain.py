@@ -1,4 +1,7 @@
-"""From an exception of a run to words for who wrote the config: the key, its place, and what was meant."""
+"""From an exception of a run to words for who wrote the config: the key, its place, and what was
+meant.
+"""
+
 import inspect
 import re
 import types
@@ -13,7 +16,9 @@ from mmdynakd.names import nearest, suggestion
 
 from .keys import runner_keys
 
-UNEXPECTED = re.compile(r"(?:.*?(\w+)\.__init__|(?:\w+\.)*(\w+))\(\) got an unexpected keyword argument '(\w+)'")
+UNEXPECTED = re.compile(
+    r"(?:.*?(\w+)\.__init__|(?:\w+\.)*(\w+))\(\) got an unexpected keyword argument '(\w+)'"
+)
 MISSING = re.compile(r'.*missing \d+ required (?:positional|keyword-only) arguments?: (.*)')
 ABSENT = re.compile(r'(\S+) is not in the .*registry')
 SHOWN = 3  # places of a key
@@ -24,7 +29,8 @@ def explain(error: BaseException, cfg: Config | None = None) -> str:
 
     Args:
         error: as it was caught.
-        cfg: the config in which to look for the place; by default the first that was at hand where the error passed.
+        cfg: the config in which to look for the place; by default the first that was at hand where
+            the error passed.
     """
     if isinstance(error, UserError):
         return str(error)
@@ -32,15 +38,27 @@ def explain(error: BaseException, cfg: Config | None = None) -> str:
         return _syntax(error)
     frames = list(frames_of(error))
     if cfg is None:
-        cfg = next((f.f_locals['cfg'] for f, _ in frames if isinstance(f.f_locals.get('cfg'), Config)), None)
+        cfg = next(
+            (f.f_locals['cfg'] for f, _ in frames if isinstance(f.f_locals.get('cfg'), Config)),
+            None,
+        )
     if isinstance(error, TypeError) and UNEXPECTED.match(str(error)):
         return _unexpected(error, frames, cfg)
     if isinstance(error, TypeError) and MISSING.match(str(error)):
         return _missing(error, frames, cfg)
     if isinstance(error, KeyError) and error.args and ABSENT.match(str(error.args[0])):
-        registries = [f.f_locals['registry'] for f, _ in frames if isinstance(f.f_locals.get('registry'), Registry)]
-        return _absent(ABSENT.match(str(error.args[0])).group(1), registries[-1] if registries else None, cfg)
-    for frame, _ in frames:  # MMEngine looks an optimizer up by itself, and does not look whether it is there
+        registries = [
+            f.f_locals['registry']
+            for f, _ in frames
+            if isinstance(f.f_locals.get('registry'), Registry)
+        ]
+        return _absent(
+            ABSENT.match(str(error.args[0])).group(1), registries[-1] if registries else None, cfg
+        )
+    for (
+        frame,
+        _,
+    ) in frames:  # MMEngine looks an optimizer up by itself, and does not look whether it is there
         if 'optimizer_cls' in frame.f_locals and frame.f_locals['optimizer_cls'] is None:
             return _absent(frame.f_locals['optimizer_cfg']['type'], OPTIMIZERS, cfg)
     return _in_config(frames) + _plain(error)
@@ -52,7 +70,9 @@ def _plain(error: BaseException) -> str:
         text = text.strip().splitlines()[-1]
     if isinstance(error, KeyError) and ' ' not in text:
         return f'the key {text!r} is missing'
-    if isinstance(error, (ValueError, RuntimeError, OSError)) and text or ' ' in text and isinstance(error, KeyError):
+    if (isinstance(error, (ValueError, RuntimeError, OSError)) and text) or (
+        ' ' in text and isinstance(error, KeyError)
+    ):
         return text
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
@@ -62,7 +82,11 @@ def _syntax(error: SyntaxError) -> str:
     while cause.lineno is None and isinstance(cause.__context__, SyntaxError):
         cause = cause.__context__
     text = str(error.msg if error.lineno else error)
-    return f'{error.filename}, line {error.lineno}: {text}' if error.lineno else f'{text} (line {cause.lineno})'
+    return (
+        f'{error.filename}, line {error.lineno}: {text}'
+        if error.lineno
+        else f'{text} (line {cause.lineno})'
+    )
 
 
 def frames_of(error: BaseException) -> Iterator[tuple[types.FrameType, int]]:
@@ -78,13 +102,18 @@ def _in_config(frames: list) -> str:
     running = [(frame, line) for frame, line in frames if frame.f_code.co_name == '_file2dict']
     if not running:
         return ''
-    deeper = frames[frames.index(running[-1]) + 1:]
-    lines = [(frame.f_code.co_filename, line) for frame, line in deeper if frame.f_code.co_name == '<module>']
+    deeper = frames[frames.index(running[-1]) + 1 :]
+    lines = [
+        (frame.f_code.co_filename, line)
+        for frame, line in deeper
+        if frame.f_code.co_name == '<module>'
+    ]
     filename = running[-1][0].f_locals.get('filename')
     return f'{lines[-1][0]}, line {lines[-1][1]}: ' if lines else f'{filename}: '
 
 
-# --- components -------------------------------------------------------------------------------------------------
+# --- components -----------------------------------------------------------------------------------
+
 
 def _unexpected(error: TypeError, frames: list, cfg: Config | None) -> str:
     owner, function, key = UNEXPECTED.match(str(error)).groups()
@@ -105,35 +134,51 @@ def _missing(error: TypeError, frames: list, cfg: Config | None) -> str:
     if component is None:
         return f'TypeError: {error}'
     name = node['type'] if isinstance(node.get('type'), str) else component.__name__
-    return f'{_place(cfg, "type", node.get("type"))}{name} needs {MISSING.match(str(error)).group(1)}; it takes ' \
-           f'{", ".join(accepted(component))}'
+    return (
+        f'{_place(cfg, "type", node.get("type"))}{name} needs '
+        f'{MISSING.match(str(error)).group(1)}; it takes '
+        f'{", ".join(accepted(component))}'
+    )
 
 
 def _absent(name: str, registry: Registry | None, cfg: Config | None) -> str:
     known = names_in(registry) if registry else []
     scope, _, plain = name.rpartition('.')
-    near = nearest(plain, {full.rpartition('.')[2] for full in known if full.rpartition('.')[0] == scope}) \
-        or nearest(plain, {full.rpartition('.')[2] for full in known})
+    near = nearest(
+        plain, {full.rpartition('.')[2] for full in known if full.rpartition('.')[0] == scope}
+    ) or nearest(plain, {full.rpartition('.')[2] for full in known})
     full = next((full for full in known if full.rpartition('.')[2] == near), near)
     meant = f' (did you mean {full!r}?)' if near else ''
     kind = f' among the {registry.name}s' if registry else ''
-    return f'{_place(cfg, "type", name)}there is no {name!r}{kind}{meant}; a component of your own must be imported: ' \
-           "custom_imports=dict(imports=['your.module'])"
+    return (
+        f'{_place(cfg, "type", name)}there is no {name!r}{kind}{meant}; a component of your own '
+        'must be imported: '
+        "custom_imports=dict(imports=['your.module'])"
+    )
 
 
 def _built(frames: list, key: str | None) -> tuple[Mapping, Any] | None:
     """Config and class of the innermost component in the making that was given ``key``."""
     for frame, _ in reversed(frames):
         inside = frame.f_locals
-        if frame.f_code.co_name == 'build_from_cfg' and 'obj_cls' in inside and (key is None or key in inside['args']):
+        if (
+            frame.f_code.co_name == 'build_from_cfg'
+            and 'obj_cls' in inside
+            and (key is None or key in inside['args'])
+        ):
             return inside['cfg'], inside['obj_cls']
     return None
 
 
 def accepted(component: Any) -> list[str]:
-    """The arguments that a class or function takes by name, those that ``**kwargs`` passes on to its bases too."""
-    makers = [c.__init__ for c in inspect.getmro(component) if '__init__' in vars(c)] if inspect.isclass(component) \
+    """The arguments that a class or function takes by name, those that ``**kwargs`` passes on to
+    its bases too.
+    """
+    makers = (
+        [c.__init__ for c in inspect.getmro(component) if '__init__' in vars(c)]
+        if inspect.isclass(component)
         else [component]
+    )
     names: list[str] = []
     for maker in makers:
         try:
@@ -162,11 +207,17 @@ def names_in(registry: Registry) -> list[str]:
 
 
 def _place(cfg: Config | None, key: str, kind: Any) -> str:
-    """``model.backbone: ``, where in the config ``key`` stands in a component of type ``kind`` (of any, if None)."""
+    """``model.backbone: ``, where in the config ``key`` stands in a component of type ``kind`` (of
+    any, if None).
+    """
     if cfg is None:
         return ''
     read = {name: value for name, value in cfg.to_dict().items() if name in runner_keys()}
-    found = [path for path, node in _nodes(read) if key in node and (kind is None or node.get('type') == kind)]
+    found = [
+        path
+        for path, node in _nodes(read)
+        if key in node and (kind is None or node.get('type') == kind)
+    ]
     more = f' and {len(found) - SHOWN} more' if len(found) > SHOWN else ''
     return f'{", ".join(found[:SHOWN])}{more}: ' if found and all(found) else ''
 
@@ -175,6 +226,12 @@ def _nodes(node: Any, path: str = '') -> Iterator[tuple[str, Mapping]]:
     """Every dict of a config with its path, dots between keys."""
     if isinstance(node, Mapping):
         yield path, node
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    items = (
+        node.items()
+        if isinstance(node, Mapping)
+        else enumerate(node)
+        if isinstance(node, (list, tuple))
+        else ()
+    )
     for key, value in items:
         yield from _nodes(value, f'{path}.{key}' if path else str(key))

@@ -1,4 +1,5 @@
 """A student alone: a checkpoint and a config that MMPretrain loads."""
+
 import copy
 import os
 import os.path as osp
@@ -12,11 +13,13 @@ from mmdynakd.models.classifier import classifier_config
 
 
 def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> str:
-    """Writes ``student.pth`` (weights, no teacher), ``student.py`` (config) and ``student.yml`` (index) to a folder.
+    """Writes ``student.pth`` (weights, no teacher), ``student.py`` (config) and ``student.yml``
+    (index) to a folder.
 
-    MMPretrain's ``init_model`` and ``ImageClassificationInferencer`` take the first two, as ``tools/test.py`` does.
-    Its ``inference_model`` knows indexed models alone: ``ModelHub.register_model_index`` takes the third, and the
-    student's name there is that of the folder.
+    MMPretrain's ``init_model`` and ``ImageClassificationInferencer`` take the first two, as
+    ``tools/test.py`` does. Its ``inference_model`` knows indexed models alone:
+    ``ModelHub.register_model_index`` takes the third, and the student's name there is that of the
+    folder.
 
     Args:
         cfg: config of the DynaKD run, whose ``model.architecture`` is the student's.
@@ -46,7 +49,9 @@ def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> st
 
 
 def copy_student(source: str, out_dir: str) -> None:
-    """Copies what :func:`export_student` wrote to one folder into another, whose name the index then has."""
+    """Copies what :func:`export_student` wrote to one folder into another, whose name the index
+    then has.
+    """
     for name in ('student.py', 'student.pth'):
         with open(osp.join(source, name), 'rb') as file:
             write_bytes(out_dir, name, file.read())
@@ -63,10 +68,18 @@ def _model_index(path: str, dataset: str) -> dict:
 
 
 def _read_like_files(model: dict, loader: dict | None) -> None:
-    """CIFAR's files are RGB, but MMPretrain's inferencer reads image files as BGR: the student takes BGR from both."""
-    dataset, preprocessor = (loader or {}).get('dataset') or {}, model.get('data_preprocessor') or {}
-    if str(dataset.get('type')).endswith('mmdynakd.CIFAR100') \
-            and dataset.get('channel_order', 'rgb') == 'rgb' and not preprocessor.get('to_rgb'):
+    """CIFAR's files are RGB, but MMPretrain's inferencer reads image files as BGR: the student
+    takes BGR from both.
+    """
+    dataset, preprocessor = (
+        (loader or {}).get('dataset') or {},
+        model.get('data_preprocessor') or {},
+    )
+    if (
+        str(dataset.get('type')).endswith('mmdynakd.CIFAR100')
+        and dataset.get('channel_order', 'rgb') == 'rgb'
+        and not preprocessor.get('to_rgb')
+    ):
         dataset['channel_order'], preprocessor['to_rgb'] = 'bgr', True
 
 

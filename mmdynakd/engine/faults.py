@@ -1,4 +1,7 @@
-"""Says which steps were skipped, with the batch, the teachers and what to try; stops a run that only skips."""
+"""Says which steps were skipped, with the batch, the teachers and what to try; stops a run that
+only skips.
+"""
+
 import logging
 import math
 import os.path as osp
@@ -20,14 +23,19 @@ ID_KEYS = ('img_path', 'sample_idx', 'view')
 
 
 class FaultReport:
-    """Explains what the optim wrapper's :class:`StepGuard` skipped; all ranks skip alike, so that all come here."""
+    """Explains what the optim wrapper's :class:`StepGuard` skipped; all ranks skip alike, so that
+    all come here.
+    """
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self._saved: dict[str, list[str]] = {}  # by entry: the checkpoints that were there when its row of faults began
+        self._saved: dict[
+            str, list[str]
+        ] = {}  # by entry: the checkpoints that were there when its row of faults began
 
     def report(self, batch: Mapping | None, iteration: int) -> None:
-        """Warns of the last step's faults and logs their number so far (``<lane>/skipped``, ``…/upper_skipped``).
+        """Warns of the last step's faults and logs their number so far (``<lane>/skipped``,
+        ``…/upper_skipped``).
 
         Args:
             batch: of that step, as its loader gave it; None where there was no step.
@@ -43,50 +51,94 @@ class FaultReport:
             self.runner.message_hub.update_scalar(f'train/{_key(entry)}', guard.skipped[entry])
             if guard.in_row[entry] == 1 or entry not in self._saved:
                 self._saved[entry] = saved_checkpoints(self.runner.cfg)
-        said = '; '.join([f'iteration {iteration}', *map(self._skipped, guard.faults), *self._gathered(batch)])
+        said = '; '.join(
+            [f'iteration {iteration}', *map(self._skipped, guard.faults), *self._gathered(batch)]
+        )
         for entry in guard.faults:
             if guard.in_row[entry] >= guard.max_skipped:
                 raise FloatingPointError(self._last_words(entry, said))
-        if any(guard.skipped[entry] <= SAID or guard.skipped[entry] % SAID == 0 for entry in guard.faults):
+        if any(
+            guard.skipped[entry] <= SAID or guard.skipped[entry] % SAID == 0
+            for entry in guard.faults
+        ):
             print_log(f'{said} (docs/faults.md)', 'current', logging.WARNING)
         guard.faults = {}
 
     def _skipped(self, entry: str) -> str:
-        guard, algorithm, lane = self.runner.optim_wrapper.guard, algorithm_of(self.runner), entry.removesuffix(THETA)
+        guard, algorithm, lane = (
+            self.runner.optim_wrapper.guard,
+            algorithm_of(self.runner),
+            entry.removesuffix(THETA),
+        )
         fault, what = guard.faults[entry], 'loss'
         if not fault.loss:
             names = {id(parameter): name for name, parameter in algorithm.named_parameters()}
-            what = ' of '.join(['gradient', *(names[id(parameter)] for parameter in fault.parameters[:1])])
-        step = f"the step of lane '{lane}'" if lane == entry else f"the upper step (θ) of lane '{lane}'"
+            what = ' of '.join(
+                ['gradient', *(names[id(parameter)] for parameter in fault.parameters[:1])]
+            )
+        step = (
+            f"the step of lane '{lane}'"
+            if lane == entry
+            else f"the upper step (θ) of lane '{lane}'"
+        )
         teachers = ', '.join(algorithm.notes.teachers.get(lane, [])) or 'none'
-        return (f'{step} is skipped, its {what} is not finite ({guard.in_row[entry]} in a row, {guard.skipped[entry]} '
-                f'in all; teacher: {teachers})')
+        return (
+            f'{step} is skipped, its {what} is not finite ({guard.in_row[entry]} in a row, '
+            f'{guard.skipped[entry]} '
+            f'in all; teacher: {teachers})'
+        )
 
     def _gathered(self, batch: Mapping) -> list[str]:
         """What the ranks know of the batch: those whose loss is not finite speak, or else all."""
         notes, (kind, ids) = algorithm_of(self.runner).notes, sample_ids(batch)
-        ranks = all_gather_object({
-            'not finite': [name for name, loss in notes.losses.items() if not _finite(flatten(loss)[1])],
-            'teachers whose output is not finite': [n for n, o in notes.outputs.items() if not _finite(flatten(o)[1])],
-            f'images that are not finite by {kind}': [i for i, x in zip(ids, batch['inputs']) if not _finite([x])],
-            f'the batch by {kind}': ids})
+        ranks = all_gather_object(
+            {
+                'not finite': [
+                    name for name, loss in notes.losses.items() if not _finite(flatten(loss)[1])
+                ],
+                'teachers whose output is not finite': [
+                    n for n, o in notes.outputs.items() if not _finite(flatten(o)[1])
+                ],
+                f'images that are not finite by {kind}': [
+                    i for i, x in zip(ids, batch['inputs']) if not _finite([x])
+                ],
+                f'the batch by {kind}': ids,
+            }
+        )
         ranks = [rank for rank in ranks if rank['not finite']] or ranks
-        found = {title: list(dict.fromkeys(item for rank in ranks for item in rank[title])) for title in ranks[0]}
+        found = {
+            title: list(dict.fromkeys(item for rank in ranks for item in rank[title]))
+            for title in ranks[0]
+        }
         return [f'{title}: {_some(items)}' for title, items in found.items() if items]
 
     def _last_words(self, entry: str, said: str) -> str:
         lane, guard = entry.removesuffix(THETA), self.runner.optim_wrapper.guard
-        kinds = ['student'] if lane == entry else ['theta', 'student']  # an upper loss has the student in it
+        kinds = (
+            ['student'] if lane == entry else ['theta', 'student']
+        )  # an upper loss has the student in it
         lower = ' or '.join(f'optim_wrapper.{kind}.optimizer.lr' for kind in kinds)
-        sizes = {n: float(p.detach().abs().max()) for n, p in algorithm_of(self.runner).lanes[lane].named_parameters()
-                 if p.numel()}
+        sizes = {
+            n: float(p.detach().abs().max())
+            for n, p in algorithm_of(self.runner).lanes[lane].named_parameters()
+            if p.numel()
+        }
         largest = max(sizes, key=lambda name: (not math.isfinite(sizes[name]), sizes[name]))
-        good = next((path for path in self._saved[entry] if osp.exists(path) and damage_of(path) is None), None)
-        return (f'{guard.in_row[entry]} steps in a row were not finite (optim_wrapper.max_skipped={guard.max_skipped}'
-                f"): the run stops. {said}. The largest weight of lane '{lane}' is {sizes[largest]:.1e} ({largest}). "
-                f'Last good checkpoint: {good or f"none in {self.runner.work_dir}"}. What to try: a lower '
-                f'{lower}; their clip_grad=dict(max_norm=…); a look at these images; tools/check_teachers.py for the '
-                'teachers (docs/faults.md)')
+        good = next(
+            (path for path in self._saved[entry] if osp.exists(path) and damage_of(path) is None),
+            None,
+        )
+        return (
+            f'{guard.in_row[entry]} steps in a row were not finite '
+            f'(optim_wrapper.max_skipped={guard.max_skipped}'
+            f"): the run stops. {said}. The largest weight of lane '{lane}' is "
+            f'{sizes[largest]:.1e} ({largest}). '
+            f'Last good checkpoint: {good or f"none in {self.runner.work_dir}"}. What to try: a '
+            'lower '
+            f'{lower}; their clip_grad=dict(max_norm=…); a look at these images; '
+            'tools/check_teachers.py for the '
+            'teachers (docs/faults.md)'
+        )
 
 
 def sample_ids(batch: Mapping) -> tuple[str, list]:
@@ -110,4 +162,6 @@ def _key(entry: str) -> str:
 
 
 def _some(items: list) -> str:
-    return ', '.join(map(str, items[:SHOWN])) + (f', … ({len(items)})' if len(items) > SHOWN else '')
+    return ', '.join(map(str, items[:SHOWN])) + (
+        f', … ({len(items)})' if len(items) > SHOWN else ''
+    )

@@ -1,4 +1,5 @@
 """What the command-line tools share: arguments, the config, the Runner, with or without a GPU."""
+
 import argparse
 import contextlib
 import datetime
@@ -31,9 +32,17 @@ GLOO_TIMEOUT = 600  # seconds
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs, checkpoints and results go (default: work_dirs/<config name>)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config, e.g. train_cfg.max_epochs=10')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs, checkpoints and results go (default: work_dirs/<config name>)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_cfg.max_epochs=10',
+    )
     parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -65,7 +74,9 @@ def read_config(path: str) -> Config:
         UserError: there is no such file, or it is no UTF-8 text. What its lines raise, they raise.
     """
     if not osp.isfile(path):
-        raise UserError(f"there is no config file {path}{' (it is a folder)' if osp.isdir(path) else ''}")
+        raise UserError(
+            f'there is no config file {path}{" (it is a folder)" if osp.isdir(path) else ""}'
+        )
     try:
         return Config.fromfile(path)
     except UnicodeDecodeError as error:
@@ -76,7 +87,9 @@ def read_config(path: str) -> Config:
 
 
 def keep_teacher_order(cfg: Config) -> None:
-    """Writes the order of the teachers into the config: MMEngine sorts keys when it dumps one to the work dir."""
+    """Writes the order of the teachers into the config: MMEngine sorts keys when it dumps one to
+    the work dir.
+    """
     if isinstance(cfg.get('model', {}).get('teachers'), Mapping):
         cfg.model.setdefault('teacher_order', list(cfg.model.teachers))
 
@@ -96,8 +109,11 @@ def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
                 finish(cfg)
             except OSError as error:
                 if error.errno in UNWRITABLE:
-                    raise RunError(f'{error}. The last good state is left ({newest_checkpoint(cfg)}): make room in '
-                                   f'{cfg.work_dir}, then give the same command again') from error
+                    raise RunError(
+                        f'{error}. The last good state is left ({newest_checkpoint(cfg)}): make '
+                        'room in '
+                        f'{cfg.work_dir}, then give the same command again'
+                    ) from error
                 raise
 
 
@@ -108,7 +124,9 @@ def run(cfg: Config, action: Callable[[Runner], object]) -> None:
 
 
 def built(cfg: Config, *hooks: Hook) -> Runner:
-    """The Runner of a config, and hooks that are no part of it: what it computes does not depend on them."""
+    """The Runner of a config, and hooks that are no part of it: what it computes does not depend on
+    them.
+    """
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook, 'LOWEST')
@@ -120,7 +138,9 @@ class Steps(Hook):
 
     begun = False
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         self.begun = True
 
     def after_train(self, runner: Runner) -> None:
@@ -129,8 +149,9 @@ class Steps(Hook):
 
 @contextlib.contextmanager
 def watched(cfg: Config) -> Iterator[Steps]:
-    """What fails within it before the first training step leaves the work dir as it was; what fails later is marked
-    as such, for :func:`.tool.run_tool`."""
+    """What fails within it before the first training step leaves the work dir as it was; what fails
+    later is marked as such, for :func:`.tool.run_tool`.
+    """
     steps = Steps()
     try:
         with left_alone_unless(lambda: steps.begun or rank() > 0, cfg):
@@ -144,8 +165,8 @@ def watched(cfg: Config) -> Iterator[Steps]:
 def connected(cfg: Config) -> Iterator[None]:
     """Within it the processes of a launcher know one another, with or without a GPU.
 
-    An error is noted where torchrun looks for it. The process group is then left as it is: to close it could mean to
-    wait for processes that wait for this one.
+    An error is noted where torchrun looks for it. The process group is then left as it is: to close
+    it could mean to wait for processes that wait for this one.
     """
     if cfg.get('launcher') in ('pytorch', 'slurm') and not torch.cuda.is_available():
         if cfg.launcher == 'slurm':
@@ -158,6 +179,7 @@ def connected(cfg: Config) -> Iterator[None]:
     except Exception as error:
         if 'TORCHELASTIC_ERROR_FILE' in os.environ:
             from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
             get_error_handler().record_exception(error)
         raise
     if dist.is_available() and dist.is_initialized():
@@ -166,27 +188,41 @@ def connected(cfg: Config) -> Iterator[None]:
 
 def _as_torchrun() -> None:
     """Sets from what srun sets what torchrun would set; MMEngine's own way asks for a GPU."""
-    for ours, slurms in dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID').items():
+    for ours, slurms in dict(
+        RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'
+    ).items():
         os.environ[ours] = os.environ[slurms]
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
-        nodes = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']], check=True,
-                               capture_output=True, text=True)
+        nodes = subprocess.run(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         os.environ['MASTER_ADDR'] = nodes.stdout.split()[0]
 
 
 def use_gloo(cfg: Config) -> None:
-    """MMEngine's launcher asks for a GPU: without one the group must exist before the Runner, and DDP know none.
+    """MMEngine's launcher asks for a GPU: without one the group must exist before the Runner, and
+    DDP know none.
 
     A collective waits ``env_cfg.dist_cfg.timeout`` seconds for the other ranks, 600 by default.
     """
     if cfg.get('sync_bn'):
-        raise UserError(f"sync_bn={cfg.sync_bn!r} is MMEngine's, and torch's SyncBatchNorm runs on GPUs alone: remove "
-                        'it, and set model.sync_bn=True')
+        raise UserError(
+            f"sync_bn={cfg.sync_bn!r} is MMEngine's, and torch's SyncBatchNorm runs on GPUs alone: "
+            'remove '
+            'it, and set model.sync_bn=True'
+        )
     if not dist.is_initialized():
         seconds = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout', GLOO_TIMEOUT)
         dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=seconds))
     wrapper = cfg.get('model_wrapper_cfg') or dict(  # MMEngine's own defaults
-        type='MMDistributedDataParallel', broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False))
-    cfg.model_wrapper_cfg = dict(**{k: v for k, v in wrapper.items() if k != 'device_ids'}, device_ids=None)
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = dict(
+        **{k: v for k, v in wrapper.items() if k != 'device_ids'}, device_ids=None
+    )

@@ -1,4 +1,5 @@
 """Who trains in a folder: a file lock, held until its process ends, by whatever end."""
+
 import functools
 import logging
 import os
@@ -17,7 +18,9 @@ _held: dict[str, IO] = {}
 
 
 def lock(folder: str) -> bool:
-    """Takes the folder for this process; False where another one holds it (on one file system that has such locks)."""
+    """Takes the folder for this process; False where another one holds it (on one file system that
+    has such locks).
+    """
     key = osp.realpath(folder)
     if fcntl is None or key in _held:
         return True
@@ -29,7 +32,11 @@ def lock(folder: str) -> bool:
         file.close()
         return False
     except OSError as error:  # a file system without locks
-        print_log(f'{folder} cannot be locked ({error}): start no second run in it', 'current', logging.WARNING)
+        print_log(
+            f'{folder} cannot be locked ({error}): start no second run in it',
+            'current',
+            logging.WARNING,
+        )
     _held[key] = file
     return True
 

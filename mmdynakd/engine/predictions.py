@@ -1,4 +1,5 @@
 """What every teacher says about a split, with one pass over its loader."""
+
 import time
 from collections.abc import Callable, Iterable
 
@@ -14,15 +15,20 @@ COUNTED = ('conv', 'linear', 'addmm', 'bmm', 'matmul', 'einsum')
 
 
 class _Record:
-    """One teacher's share, batch by batch; the first batch warms up and is not timed where there are more."""
+    """One teacher's share, batch by batch; the first batch warms up and is not timed where there
+    are more.
+    """
 
     def __init__(self) -> None:
         self.predicted, self.confidence, self.times, self.sizes, self.classes = [], [], [], [], 0
 
     def add(self, name: str, logits: torch.Tensor, seconds: float) -> None:
         if logits.dim() != 2 or not torch.isfinite(logits).all():
-            raise ValueError(f"teacher '{name}' gives no finite (B, C) logits but {tuple(logits.shape)}: check its "
-                             'checkpoint and its data_preprocessor')
+            raise ValueError(
+                f"teacher '{name}' gives no finite (B, C) logits but {tuple(logits.shape)}: check "
+                'its '
+                'checkpoint and its data_preprocessor'
+            )
         top = torch.softmax(logits.float(), dim=1).max(1)
         self.predicted.append(top.indices.cpu())
         self.confidence.append(top.values.clamp(max=1).cpu())  # rounding
@@ -35,18 +41,24 @@ class _Record:
         return sum(self.sizes[first:]) / max(sum(self.times[first:]), 1e-9)
 
 
-def collect(ensemble: TeacherEnsemble, loader: Iterable, preprocessor: nn.Module,
-            progress: Callable[[int], None] | None = None) -> Predictions:
+def collect(
+    ensemble: TeacherEnsemble,
+    loader: Iterable,
+    preprocessor: nn.Module,
+    progress: Callable[[int], None] | None = None,
+) -> Predictions:
     """Runs every teacher on every batch, under its own preprocessor as in training.
 
     Args:
         ensemble: the teachers.
         loader: yields batches as MMEngine's loaders do.
-        preprocessor: stacks a batch's raw pixels, see :func:`mmdynakd.models.algorithms.build.raw_preprocessor`.
+        preprocessor: stacks a batch's raw pixels, see
+            :func:`mmdynakd.models.algorithms.build.raw_preprocessor`.
         progress: called with the number of batches that are done.
 
     Raises:
-        ValueError: an empty loader, samples without one label each, or a teacher whose output is not finite.
+        ValueError: an empty loader, samples without one label each, or a teacher whose output is
+            not finite.
     """
     records, labels = {name: _Record() for name in ensemble.names}, []
     for done, batch in enumerate(loader, 1):
@@ -60,10 +72,13 @@ def collect(ensemble: TeacherEnsemble, loader: Iterable, preprocessor: nn.Module
             progress(done)
     if not labels:
         raise ValueError('the loader is empty: there is nothing to check the teachers on')
-    return Predictions(torch.cat(labels), {name: torch.cat(record.predicted) for name, record in records.items()},
-                       {name: torch.cat(record.confidence) for name, record in records.items()},
-                       {name: record.classes for name, record in records.items()},
-                       {name: record.speed() for name, record in records.items()})
+    return Predictions(
+        torch.cat(labels),
+        {name: torch.cat(record.predicted) for name, record in records.items()},
+        {name: torch.cat(record.confidence) for name, record in records.items()},
+        {name: record.classes for name, record in records.items()},
+        {name: record.speed() for name, record in records.items()},
+    )
 
 
 def _now(device: torch.device) -> float:
@@ -77,9 +92,11 @@ def parameters(network: nn.Module) -> int:
 
 
 def multiply_adds(network: nn.Module, inputs: torch.Tensor) -> int | None:
-    """Multiply-adds of convolutions and matrix products for one image, one multiply-add counted as one.
+    """Multiply-adds of convolutions and matrix products for one image, one multiply-add counted as
+    one.
 
-    As the papers and public tables count ("FLOPs", "MAdds"); batch norm, activations and pooling are left out.
+    As the papers and public tables count ("FLOPs", "MAdds"); batch norm, activations and pooling
+    are left out.
 
     Args:
         network: a classifier.
@@ -89,6 +106,7 @@ def multiply_adds(network: nn.Module, inputs: torch.Tensor) -> int | None:
         The number, or None where MMEngine's analyzer cannot trace the network.
     """
     from mmengine.analysis import FlopAnalyzer
+
     try:
         analyzer = FlopAnalyzer(network, own_inputs(network, inputs))
         analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

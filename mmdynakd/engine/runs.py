@@ -1,4 +1,5 @@
 """A run and its work dir: begun, gone on with, or left as it is because it is finished."""
+
 import json
 import logging
 import os
@@ -32,10 +33,10 @@ class RunInUse(RunError):
 def begin(cfg: Config, resume: str | None = None, fresh: bool = False) -> bool:
     """Sets a config to go on where its work dir has got to; the first process decides for all.
 
-    Without ``resume`` and ``fresh``, an unfinished run of the same work goes on from its newest intact checkpoint, a
-    finished one is left alone, and one of other settings is an error. The work dir's ``run.json`` holds the config;
-    its ``run.lock`` is held until the process ends, so that no two runs share a work dir (of one file system that has
-    such locks).
+    Without ``resume`` and ``fresh``, an unfinished run of the same work goes on from its newest
+    intact checkpoint, a finished one is left alone, and one of other settings is an error. The work
+    dir's ``run.json`` holds the config; its ``run.lock`` is held until the process ends, so that no
+    two runs share a work dir (of one file system that has such locks).
 
     Args:
         cfg: with its ``work_dir``; ``resume`` and ``load_from`` are set.
@@ -46,8 +47,8 @@ def begin(cfg: Config, resume: str | None = None, fresh: bool = False) -> bool:
         Whether there is something to train.
 
     Raises:
-        RunError: if the work dir holds another run, is in use (:class:`RunInUse`) or cannot be written, or ``resume``
-            is damaged.
+        RunError: if the work dir holds another run, is in use (:class:`RunInUse`) or cannot be
+            written, or ``resume`` is damaged.
     """
     decision: list[Any] = [None]
     if is_main_process():
@@ -57,8 +58,11 @@ def begin(cfg: Config, resume: str | None = None, fresh: bool = False) -> bool:
             decision[0] = error
     broadcast_object_list(decision)
     if isinstance(decision[0], OSError):
-        raise RunError(f'the work dir {cfg.work_dir} cannot be used ({decision[0]}): free some space, or give another '
-                       '--work-dir') from decision[0]
+        raise RunError(
+            f'the work dir {cfg.work_dir} cannot be used ({decision[0]}): free some space, or give '
+            'another '
+            '--work-dir'
+        ) from decision[0]
     if isinstance(decision[0], RunError):
         raise decision[0]
     wanted, checkpoint = decision[0]
@@ -100,7 +104,8 @@ def holds(cfg: Config) -> bool:
 def read_run(work_dir: str) -> dict | None:
     """The ``run.json`` of a work dir, None without one.
 
-    It has ``config`` (all of it, as a mapping in its order), ``filename``, ``work``, ``versions`` and ``finished``.
+    It has ``config`` (all of it, as a mapping in its order), ``filename``, ``work``, ``versions``
+    and ``finished``.
 
     Raises:
         RunError: if it cannot be read.
@@ -113,8 +118,13 @@ def read_run(work_dir: str) -> dict | None:
         run = read_json(path)
     except UserError as error:
         raise RunError(f'{error}; {remedy}') from error
-    if not isinstance(run, dict) or not all(isinstance(run.get(key), dict) for key in ('config', 'work', 'versions')):
-        raise RunError(f"{path} is no note of a run, of which 'config', 'work' and 'versions' are objects; {remedy}")
+    if not isinstance(run, dict) or not all(
+        isinstance(run.get(key), dict) for key in ('config', 'work', 'versions')
+    ):
+        raise RunError(
+            f"{path} is no note of a run, of which 'config', 'work' and 'versions' are objects; "
+            f'{remedy}'
+        )
     return run
 
 
@@ -124,30 +134,43 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
     if resume not in (None, NEWEST):
         damage = damage_of(resume) if osp.isfile(resume) else 'is missing'
         if damage:
-            raise RunError(f'--resume: {resume} {damage}; --resume alone takes the newest intact checkpoint of the '
-                           'work dir')
+            raise RunError(
+                f'--resume: {resume} {damage}; --resume alone takes the newest intact checkpoint '
+                'of the '
+                'work dir'
+            )
     os.makedirs(folder, exist_ok=True)
     _take(folder)
     if fresh:
         _move_aside(folder)
     before = read_run(folder) if resume is None else None
     if before is None and resume is None and saved_checkpoints(cfg):
-        raise RunError(f'{folder} holds checkpoints, but no {RUN} says of what: tools/train.py --resume goes on '
-                       'from the newest, --fresh starts over beside them, or give another --work-dir')
+        raise RunError(
+            f'{folder} holds checkpoints, but no {RUN} says of what: tools/train.py --resume goes '
+            'on '
+            'from the newest, --fresh starts over beside them, or give another --work-dir'
+        )
     note = _note(cfg)
     if before is not None:
         _check_same(folder, before['work'], note['work'])
         if before.get('finished') is True:
-            print(f'{folder} holds this very run, finished: nothing to do (--fresh starts over and keeps what is '
-                      'there)', flush=True)
+            print(
+                f'{folder} holds this very run, finished: nothing to do (--fresh starts over and '
+                'keeps what is '
+                'there)',
+                flush=True,
+            )
             return False, None
         _compare_versions(before['versions'], note['versions'])
     remove_temporaries(folder)
     checkpoint = resume if resume not in (None, NEWEST) else newest_checkpoint(cfg)
     write_json(folder, RUN, note)
     if checkpoint is not None:
-        print(f'{folder} holds an unfinished run: it goes on from {checkpoint} (--fresh would start over)',
-                  flush=True)
+        print(
+            f'{folder} holds an unfinished run: it goes on from {checkpoint} (--fresh would start '
+            'over)',
+            flush=True,
+        )
     elif before is not None or resume is not None:
         print(f'{folder} has no intact checkpoint: the run starts from its beginning', flush=True)
     return True, checkpoint
@@ -155,27 +178,45 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
 
 def _note(cfg: Config) -> dict:
     config = json.loads(json.dumps(cfg.to_dict(), default=repr), parse_constant=str)
-    return dict(finished=False, filename=cfg.filename, work=comparable(cfg), versions=versions(), config=config)
+    return dict(
+        finished=False,
+        filename=cfg.filename,
+        work=comparable(cfg),
+        versions=versions(),
+        config=config,
+    )
 
 
 def _check_same(folder: str, before: dict, now: dict) -> None:
     differing = differences(before, now)
     if differing:
-        raise RunError('\n  '.join([f'{folder} holds a run with other settings:', *differing]) +
-                       '\ntools/train.py --resume goes on with the new ones, --fresh starts over beside it; or give '
-                       'another --work-dir')
+        raise RunError(
+            '\n  '.join([f'{folder} holds a run with other settings:', *differing])
+            + '\ntools/train.py --resume goes on with the new ones, --fresh starts over beside it; or give '
+            'another --work-dir'
+        )
 
 
 def _compare_versions(before: dict, now: dict) -> None:
-    changed = [f'{name} {before.get(name)} → {now.get(name)}' for name in sorted({*before, *now})
-               if before.get(name) != now.get(name)]
+    changed = [
+        f'{name} {before.get(name)} → {now.get(name)}'
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
     if changed:
-        print_log(f"other versions than at the run's start: {', '.join(changed)}; its end may differ from that of an "
-                  'uninterrupted run', 'current', logging.WARNING)
+        print_log(
+            f"other versions than at the run's start: {', '.join(changed)}; its end may differ "
+            'from that of an '
+            'uninterrupted run',
+            'current',
+            logging.WARNING,
+        )
 
 
 def _move_aside(folder: str) -> None:
-    if not saved_checkpoints(Config(dict(work_dir=folder))) and not osp.exists(osp.join(folder, RUN)):
+    if not saved_checkpoints(Config(dict(work_dir=folder))) and not osp.exists(
+        osp.join(folder, RUN)
+    ):
         return
     number = 1
     while osp.exists(f'{osp.normpath(folder)}.{number}'):
@@ -190,4 +231,6 @@ def _move_aside(folder: str) -> None:
 
 def _take(folder: str) -> None:
     if not lock(folder):
-        raise RunInUse(f'another process is training in {folder}: wait for it, or give another --work-dir')
+        raise RunInUse(
+            f'another process is training in {folder}: wait for it, or give another --work-dir'
+        )

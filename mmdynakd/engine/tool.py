@@ -1,4 +1,7 @@
-"""What a person sees when a tool fails: one message that says what to do, or a traceback where it is a bug."""
+"""What a person sees when a tool fails: one message that says what to do, or a traceback where it
+is a bug.
+"""
+
 import errno
 import os
 import sys
@@ -9,7 +12,10 @@ from mmdynakd.errors import UserError
 
 from .explain import explain
 
-BEFORE, LATER = 2, 1  # exit codes: a mistake found before anything was trained, as argparse's; a failure after that
+BEFORE, LATER = (
+    2,
+    1,
+)  # exit codes: a mistake found before anything was trained, as argparse's; a failure after that
 BEGUN = 'training_had_begun'
 LIMIT = 1500  # characters of a message
 REMEDIES = {
@@ -25,10 +31,11 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
     It is 2 for a mistake that is found before anything was trained, 1 for a later failure.
 
-    Whatever fails before the first training step is one message on stderr, ``error: …``. So is, later, what has a
-    name: a :class:`UserError` or another exception of this package, a run that diverged, a file that cannot be
-    written, memory that runs out. Anything else keeps its traceback. ``--debug`` on the command line shows it always.
-    Of several ranks the first says all, the others one line.
+    Whatever fails before the first training step is one message on stderr, ``error: …``. So is,
+    later, what has a name: a :class:`UserError` or another exception of this package, a run that
+    diverged, a file that cannot be written, memory that runs out. Anything else keeps its
+    traceback. ``--debug`` on the command line shows it always. Of several ranks the first says all,
+    the others one line.
     """
     try:
         code = main()
@@ -47,14 +54,21 @@ def run_tool(main: Callable[[], int | None]) -> None:
 def has_a_name(error: Exception) -> bool:
     """Whether the message of an exception says all that a user needs."""
     ours = type(error).__module__.partition('.')[0] == 'mmdynakd'
-    return ours or isinstance(error, (FloatingPointError, OSError, MemoryError)) \
+    return (
+        ours
+        or isinstance(error, (FloatingPointError, OSError, MemoryError))
         or type(error).__name__ == 'OutOfMemoryError'
+    )
 
 
 def message(error: Exception, debug: bool = False) -> str:
     """``error: …``, of another rank than the first its first line alone."""
     text = explain(error)
-    remedy = REMEDIES.get(error.errno) if isinstance(error, OSError) and not isinstance(error, UserError) else None
+    remedy = (
+        REMEDIES.get(error.errno)
+        if isinstance(error, OSError) and not isinstance(error, UserError)
+        else None
+    )
     text += f'; {remedy}' if remedy else ''
     if rank():
         return f'error on rank {rank()}: {text.splitlines()[0][:LIMIT]}'

@@ -1,4 +1,5 @@
 """A work dir in which a run that never began leaves nothing."""
+
 import contextlib
 import os
 import os.path as osp
@@ -17,10 +18,12 @@ from .runs import RUN
 
 @contextlib.contextmanager
 def left_alone_unless(begun: Callable[[], bool], cfg: Config) -> Iterator[None]:
-    """Where the block fails and ``begun()`` is false, takes back what the start of a run put into its work dir.
+    """Where the block fails and ``begun()`` is false, takes back what the start of a run put into
+    its work dir.
 
-    That is the log folder of MMEngine's Runner and the config that it dumped, ``run.json`` and its lock; those of an
-    earlier run are put back as they were. What another process may have put there stays.
+    That is the log folder of MMEngine's Runner and the config that it dumped, ``run.json`` and its
+    lock; those of an earlier run are put back as they were. What another process may have put there
+    stays.
     """
     folder, dumped = cfg.work_dir, osp.basename(cfg.filename or '')
     names = set(os.listdir(folder)) if osp.isdir(folder) else None
@@ -37,7 +40,9 @@ def left_alone_unless(begun: Callable[[], bool], cfg: Config) -> Iterator[None]:
         raise
 
 
-def _take_back(folder: str, names: set[str], before: dict[str, bytes | None], runner: Runner | None) -> None:
+def _take_back(
+    folder: str, names: set[str], before: dict[str, bytes | None], runner: Runner | None
+) -> None:
     log = getattr(runner, '_log_dir', None)
     if log and osp.basename(log) not in names:
         shutil.rmtree(log, ignore_errors=True)

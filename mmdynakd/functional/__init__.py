@@ -1,4 +1,5 @@
 """Pure functions on tensors and numbers: no registry, no state, an equation number each."""
+
 from .augment import crop_flip
 from .draws import Draws, gumbel, invert_cdf, invert_cdfs, uniform, uniforms, view_uniforms
 from .hypergradient import NoHypergradientError, first_order, unrolled
@@ -6,7 +7,22 @@ from .mixing import mix, weighted_loss
 from .simplex import as_simplex, as_simplices, entropy, rank_weights, total_variation
 
 __all__ = [
-    'Draws', 'NoHypergradientError', 'as_simplex', 'as_simplices', 'crop_flip', 'entropy', 'first_order', 'gumbel',
-    'invert_cdf', 'invert_cdfs', 'mix', 'rank_weights', 'total_variation', 'uniform', 'uniforms', 'unrolled',
-    'view_uniforms', 'weighted_loss'
+    'Draws',
+    'NoHypergradientError',
+    'as_simplex',
+    'as_simplices',
+    'crop_flip',
+    'entropy',
+    'first_order',
+    'gumbel',
+    'invert_cdf',
+    'invert_cdfs',
+    'mix',
+    'rank_weights',
+    'total_variation',
+    'uniform',
+    'uniforms',
+    'unrolled',
+    'view_uniforms',
+    'weighted_loss',
 ]

@@ -1,11 +1,15 @@
 """How far a classifier's confidence is from its accuracy, and how far two accuracies are apart."""
+
 import math
 
 import torch
 
 
-def expected_calibration_error(confidence: torch.Tensor, correct: torch.Tensor, bins: int = 15) -> float:
-    """ECE (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 5), M bins of equal width.
+def expected_calibration_error(
+    confidence: torch.Tensor, correct: torch.Tensor, bins: int = 15
+) -> float:
+    """ECE (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 5), M bins of
+    equal width.
 
         ECE = Σ_m |B_m| / N · |acc(B_m) − conf(B_m)|,   B_m = {i: (m − 1)/M < confidence_i ≤ m/M}
 
@@ -22,21 +26,31 @@ def expected_calibration_error(confidence: torch.Tensor, correct: torch.Tensor, 
     Raises:
         ValueError: no samples, shapes that differ, no bins, or a confidence outside [0, 1].
     """
-    if confidence.dim() != 1 or confidence.shape != correct.shape or not len(confidence) or bins < 1:
-        raise ValueError('expected_calibration_error takes confidence and correct of one shape (N,), N > 0, and '
-                         f'bins > 0; got {tuple(confidence.shape)}, {tuple(correct.shape)}, bins={bins}')
+    if (
+        confidence.dim() != 1
+        or confidence.shape != correct.shape
+        or not len(confidence)
+        or bins < 1
+    ):
+        raise ValueError(
+            'expected_calibration_error takes confidence and correct of one shape (N,), N > 0, and '
+            f'bins > 0; got {tuple(confidence.shape)}, {tuple(correct.shape)}, bins={bins}'
+        )
     confidence = confidence.double()
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError('a confidence lies outside [0, 1]: give probabilities, not logits')
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)[1:-1]
-    member = torch.bucketize(confidence, edges)  # the number of edges below: an edge belongs to the bin under it
+    member = torch.bucketize(
+        confidence, edges
+    )  # the number of edges below: an edge belongs to the bin under it
     gap = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
     gap.index_add_(0, member, correct.double() - confidence)
     return float(gap.abs().sum() / len(confidence))
 
 
 def two_proportion_z(first: int, first_total: int, second: int, second_total: int) -> float:
-    """z of the test that two proportions are equal, with the pooled variance; positive if the first is larger.
+    """Z of the test that two proportions are equal, with the pooled variance; positive if the first
+    is larger.
 
         z = (p_1 − p_2) / √(p (1 − p) (1/n_1 + 1/n_2)),   p = (k_1 + k_2) / (n_1 + n_2)
 
@@ -52,19 +66,23 @@ def two_proportion_z(first: int, first_total: int, second: int, second_total: in
     """
     for count, total in ((first, first_total), (second, second_total)):
         if total < 1 or not 0 <= count <= total:
-            raise ValueError(f'a proportion is a count in 0..total with total > 0, got {count} of {total}')
+            raise ValueError(
+                f'a proportion is a count in 0..total with total > 0, got {count} of {total}'
+            )
     pooled = (first + second) / (first_total + second_total)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / first_total + 1 / second_total))
     return (first / first_total - second / second_total) / spread if spread else 0.0
 
 
 def one_proportion_z(count: int, total: int, expected: float) -> float:
-    """z of ``count`` of ``total`` against a known proportion: ``(k/n − q) / √(q (1 − q) / n)``.
+    """Z of ``count`` of ``total`` against a known proportion: ``(k/n − q) / √(q (1 − q) / n)``.
 
     Raises:
         ValueError: a total of 0, a count outside 0..total, or ``expected`` outside (0, 1).
     """
     if total < 1 or not 0 <= count <= total or not 0 < expected < 1:
-        raise ValueError('one_proportion_z takes a count in 0..total, total > 0, and expected in (0, 1); '
-                         f'got {count} of {total}, {expected}')
+        raise ValueError(
+            'one_proportion_z takes a count in 0..total, total > 0, and expected in (0, 1); '
+            f'got {count} of {total}, {expected}'
+        )
     return (count / total - expected) / math.sqrt(expected * (1 - expected) / total)

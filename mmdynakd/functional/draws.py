@@ -1,4 +1,5 @@
 """Draws from Cat(θ) as a pure function of (seed, step): equal on every rank and after every resume."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -6,14 +7,20 @@ import numpy as np
 
 from .philox import HALF, WORD, philox4x32
 
-SAMPLES, GUMBEL, SUBSET, VIEWS = 1, 2, 3, 4  # streams of further numbers, each apart from u_t and from the others
+SAMPLES, GUMBEL, SUBSET, VIEWS = (
+    1,
+    2,
+    3,
+    4,
+)  # streams of further numbers, each apart from u_t and from the others
 
 
 def uniform(seed: int, step: int) -> float:
-    """The uniform number u_t in [0, 1) of step ``step``: the first output of Philox keyed by ``seed``.
+    """The uniform number u_t in [0, 1) of step ``step``: the first output of Philox keyed by
+    ``seed``.
 
-    A counter-based generator has no state to keep: nothing to save, to broadcast or to rewind. Lanes that share
-    ``seed`` share u_t (common random numbers).
+    A counter-based generator has no state to keep: nothing to save, to broadcast or to rewind.
+    Lanes that share ``seed`` share u_t (common random numbers).
     """
     _check(seed, step)
     raw = int(np.random.Philox(key=seed, counter=step).random_raw())
@@ -23,8 +30,8 @@ def uniform(seed: int, step: int) -> float:
 def uniforms(seed: int, step: int, count: int, stream: int) -> np.ndarray:
     """``count`` further uniform numbers in [0, 1) of step ``step``; (count,) float64.
 
-    Philox counts through the lowest word of its counter, so the step is in the second and the stream in the fourth:
-    no two steps or streams share a number.
+    Philox counts through the lowest word of its counter, so the step is in the second and the
+    stream in the fourth: no two steps or streams share a number.
     """
     _check(seed, step)
     if stream < 1:
@@ -34,15 +41,17 @@ def uniforms(seed: int, step: int, count: int, stream: int) -> np.ndarray:
 
 
 def view_uniforms(seed: int, ids: np.ndarray, columns: int) -> np.ndarray:
-    """Uniform numbers in [0, 1) for views of samples, each row a function of (seed, id) alone; (B, columns) float64.
+    """Uniform numbers in [0, 1) for views of samples, each row a function of (seed, id) alone; (B,
+    columns) float64.
 
-    All ids at once, by :func:`philox4x32` keyed by the seed at the counter (id, block of four columns, stream); an
-    output word w gives w / 2³².
+    All ids at once, by :func:`philox4x32` keyed by the seed at the counter (id, block of four
+    columns, stream); an output word w gives w / 2³².
 
     Args:
         seed: 0 <= seed < 2⁶⁴.
         ids: (B,) integers >= 0.
-        columns: how many numbers an id has; the first of them do not depend on how many are asked for.
+        columns: how many numbers an id has; the first of them do not depend on how many are asked
+            for.
     """
     ids = np.asarray(ids)
     if not 0 <= seed < 2**64 or (len(ids) and ids.min() < 0):
@@ -61,6 +70,7 @@ class Draws:
         seed, step: what they are a function of.
         rank, world: this process and how many share the global batch.
     """
+
     seed: int
     step: int
     rank: int = 0
@@ -77,15 +87,18 @@ class Draws:
     def per_sample(self, batch: int, columns: int = 1, stream: int = SAMPLES) -> np.ndarray:
         """(batch, columns) numbers for the samples of this rank.
 
-        Sample j of rank r is sample ``j · world + r`` of the global batch, as MMEngine's ``DefaultSampler`` deals
-        them out: the numbers go with the sample, whatever the number of processes.
+        Sample j of rank r is sample ``j · world + r`` of the global batch, as MMEngine's
+        ``DefaultSampler`` deals them out: the numbers go with the sample, whatever the number of
+        processes.
         """
         numbers = self.uniforms(batch * self.world * columns, stream).reshape(-1, columns)
-        return numbers[self.rank::self.world]
+        return numbers[self.rank :: self.world]
 
 
 def invert_cdf(probs: Sequence[float], u: float) -> int:
-    """Index drawn from Cat(``probs``) by the inverse CDF at ``u`` in [0, 1); never one of probability 0."""
+    """Index drawn from Cat(``probs``) by the inverse CDF at ``u`` in [0, 1); never one of
+    probability 0.
+    """
     return int(invert_cdfs(np.asarray(probs, dtype=np.float64)[None], np.asarray([u]))[0])
 
 

@@ -1,4 +1,5 @@
 """Distillation losses that MMRazor lacks."""
+
 from collections.abc import Sequence
 
 import torch
@@ -16,14 +17,16 @@ def kd(student: torch.Tensor, teacher: torch.Tensor, tau: float) -> torch.Tensor
 def standardize(logits: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
     """Z-score of every sample's logits, ``(z − mean) / (std + eps)``: (B, C) to (B, C).
 
-    Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024. ``eps`` and the standard
-    deviation over C − 1 are those of the authors' code; the temperature divides afterwards.
+    Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024. ``eps`` and
+    the standard deviation over C − 1 are those of the authors' code; the temperature divides
+    afterwards.
     """
     return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + eps)
 
 
 def batch_relation(student: torch.Tensor, teacher: torch.Tensor, tau: float) -> torch.Tensor:
-    """Distance of the samples' relations, ``1/B ‖P_T P_Tᵀ − P_S P_Sᵀ‖²``, P = softmax(z / τ) (B, C); a scalar.
+    """Distance of the samples' relations, ``1/B ‖P_T P_Tᵀ − P_S P_Sᵀ‖²``, P = softmax(z / τ) (B,
+    C); a scalar.
 
     Source: Jin et al., "Multi-Level Logit Distillation", CVPR 2023 (batch level).
     """
@@ -40,15 +43,22 @@ def class_relation(student: torch.Tensor, teacher: torch.Tensor, tau: float) -> 
     return (p.T @ p - q.T @ q).pow(2).sum() / p.shape[1]
 
 
-def mlkd(student: torch.Tensor, teacher: torch.Tensor, taus: Sequence[float], standard: bool = False,
-         as_in_code: bool = False) -> torch.Tensor:
-    """Multi-level logit distillation of one view: instance, batch and class level, summed over the temperatures.
+def mlkd(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    taus: Sequence[float],
+    standard: bool = False,
+    as_in_code: bool = False,
+) -> torch.Tensor:
+    """Multi-level logit distillation of one view: instance, batch and class level, summed over the
+    temperatures.
 
-    Source: Jin et al., "Multi-Level Logit Distillation", CVPR 2023. In the authors' code this is what the weakly
-    augmented view gets, with two factors (``as_in_code``): the mean of the instance and batch levels is multiplied by
-    the share of samples whose confidence is at most the median, and the class level by that of classes likewise, about
-    a half each. They were meant as masks, but the losses are averaged before them. A strongly augmented view then adds
-    the instance level alone, without a factor, and takes the weak view's logits at two of its five temperatures.
+    Source: Jin et al., "Multi-Level Logit Distillation", CVPR 2023. In the authors' code this is
+    what the weakly augmented view gets, with two factors (``as_in_code``): the mean of the instance
+    and batch levels is multiplied by the share of samples whose confidence is at most the median,
+    and the class level by that of classes likewise, about a half each. They were meant as masks,
+    but the losses are averaged before them. A strongly augmented view then adds the instance level
+    alone, without a factor, and takes the weak view's logits at two of its five temperatures.
 
     Args:
         student, teacher: (B, C) logits.

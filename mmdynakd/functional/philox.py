@@ -1,4 +1,5 @@
 """Philox4x32-10 for many counters at once, in NumPy."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +13,9 @@ WEYL = ROUNDS * np.array([[0x9E3779B9], [0xBB67AE85]], dtype=np.uint64)
 def philox4x32(counter: Sequence, key: int) -> np.ndarray:
     """Random words, a pure function of counter and key.
 
-    Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. NumPy's own Philox
-    has words of 64 bits and serves one counter a call; products of such words are slow in NumPy's arithmetic.
+    Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+    NumPy's own Philox has words of 64 bits and serves one counter a call; products of such words
+    are slow in NumPy's arithmetic.
 
     Args:
         counter: four words of 32 bits, lowest first, each (B,) uint64 or one number for all.

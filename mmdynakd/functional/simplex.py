@@ -1,4 +1,5 @@
 """The probability simplex: checks, distances, entropy, ranks."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,12 +11,13 @@ def as_simplex(probs: Sequence[float], n: int) -> list[float]:
     """``probs`` as n float64 numbers that sum to exactly what float64 allows.
 
     Raises:
-        ValueError: for a wrong length, NaN or infinity, a negative entry, or a sum off 1 by more than 1e-4.
+        ValueError: for a wrong length, NaN or infinity, a negative entry, or a sum off 1 by more
+            than 1e-4.
     """
     p = _numbers(probs)
     if p is None:
         raise ValueError(f'θ must be {n} numbers, got {probs!r}')
-    if p.shape != (n, ):
+    if p.shape != (n,):
         raise ValueError(f'θ must hold one probability for each of the {n} teachers, got {probs!r}')
     if not np.isfinite(p).all():
         raise ValueError(f'θ holds NaN or infinity: {probs!r}')
@@ -44,22 +46,30 @@ def as_simplices(probs: Sequence[Sequence[float]], rows: int, n: int) -> list[li
 
 
 def entropy(probs: Sequence[float] | Sequence[Sequence[float]]) -> float:
-    """Shannon entropy of ``probs`` (n,) in nats, with 0 log 0 = 0; of (C, n), the mean over the rows."""
+    """Shannon entropy of ``probs`` (n,) in nats, with 0 log 0 = 0; of (C, n), the mean over the
+    rows.
+    """
     p = np.atleast_2d(np.asarray(probs, dtype=np.float64))
     return float(-(p[p > 0] * np.log(p[p > 0])).sum() / len(p)) + 0.0
 
 
 def total_variation(p: Sequence, q: Sequence) -> float:
-    """Total variation distance ½ Σ |p_i − q_i|, in [0, 1], of (n,); of (C, n), the mean over the rows."""
-    difference = np.atleast_2d(np.abs(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64)))
+    """Total variation distance ½ Σ |p_i − q_i|, in [0, 1], of (n,); of (C, n), the mean over the
+    rows.
+    """
+    difference = np.atleast_2d(
+        np.abs(np.asarray(p, dtype=np.float64) - np.asarray(q, dtype=np.float64))
+    )
     return float(0.5 * difference.sum() / len(difference))
 
 
 def rank_weights(scores: Sequence[float]) -> list[float]:
-    """Probabilities proportional to the rank of each score (lowest 1, highest n; ties share their mean rank).
+    """Probabilities proportional to the rank of each score (lowest 1, highest n; ties share their
+    mean rank).
 
-    With the teachers' accuracies it is SKDBERT's (AAAI 2023) teacher-rank sampling, with those of the students that
-    each teacher produced alone, its student-rank sampling; the rule "proportional to the rank" is our reading.
+    With the teachers' accuracies it is SKDBERT's (AAAI 2023) teacher-rank sampling, with those of
+    the students that each teacher produced alone, its student-rank sampling; the rule "proportional
+    to the rank" is our reading.
     """
     s = _numbers(scores)
     if s is None or s.ndim != 1 or not len(s) or not np.isfinite(s).all():

@@ -1,4 +1,5 @@
 """Configs of classifiers, given in full or by the name of a config of MMPretrain."""
+
 import copy
 from collections.abc import Mapping
 
@@ -9,8 +10,8 @@ from mmengine.hub import get_config
 def classifier_config(cfg: Mapping) -> dict:
     """A copy of a classifier's config.
 
-    ``dict(cfg_path='mmpretrain::resnet/resnet50_8xb16_cifar100.py')`` stands for the model of that config file with
-    its data preprocessor; further keys override the model's.
+    ``dict(cfg_path='mmpretrain::resnet/resnet50_8xb16_cifar100.py')`` stands for the model of that
+    config file with its data preprocessor; further keys override the model's.
 
     Raises:
         ValueError: if the config file has no model.

@@ -1,4 +1,5 @@
 """The one switch for speed, and what it means for a network and its inputs."""
+
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,13 +18,16 @@ class Fast:
     """How students and teachers are computed; everything False or None is the plain path.
 
     Attributes:
-        dtype: None, or ``'bfloat16'``: the step runs under autocast and the teachers' weights are cast once. Losses
-            are taken in float32, of records that are brought back to it; weights and optimizers stay float32.
+        dtype: None, or ``'bfloat16'``: the step runs under autocast and the teachers' weights are
+            cast once. Losses are taken in float32, of records that are brought back to it; weights
+            and optimizers stay float32.
         channels_last: memory format of students, teachers and inputs.
-        fold: the teachers' BatchNorm is folded into the convolution before it, see :mod:`.teachers.folding`.
-        compile: the teachers' parts run through ``torch.compile`` (minutes at the first step; on a CPU it needs a C++
-            compiler), a part that a recorder looks into excepted.
+        fold: the teachers' BatchNorm is folded into the convolution before it, see
+            :mod:`.teachers.folding`.
+        compile: the teachers' parts run through ``torch.compile`` (minutes at the first step; on a
+            CPU it needs a C++ compiler), a part that a recorder looks into excepted.
     """
+
     dtype: str | None = None
     channels_last: bool = False
     fold: bool = False
@@ -31,22 +35,30 @@ class Fast:
 
     @classmethod
     def parse(cls, value: 'str | Mapping | Fast | None') -> 'Fast':
-        """None, ``'fp32'``, ``'bf16'`` or a dict of the attributes; raises ValueError for anything else."""
+        """None, ``'fp32'``, ``'bf16'`` or a dict of the attributes; raises ValueError for anything
+        else.
+        """
         if value is None or isinstance(value, cls):
             return value or cls()
         if isinstance(value, str) and value in ('fp32', 'bf16'):
             return cls(dtype='bfloat16' if value == 'bf16' else None, channels_last=True, fold=True)
         known = [field.name for field in fields(cls)]
         if not isinstance(value, Mapping) or set(value) - set(known):
-            unknown = f'; unknown: {unknown_names(value, known)}' if isinstance(value, Mapping) else ''
-            raise ValueError(f"fast must be None, 'fp32', 'bf16' or a dict with some of {known}, got {value!r}"
-                             f'{unknown}')
+            unknown = (
+                f'; unknown: {unknown_names(value, known)}' if isinstance(value, Mapping) else ''
+            )
+            raise ValueError(
+                f"fast must be None, 'fp32', 'bf16' or a dict with some of {known}, got {value!r}"
+                f'{unknown}'
+            )
         fast = cls(**value)
         if not isinstance(fast.dtype, (str, type(None))) or fast.dtype not in DTYPES:
             raise ValueError(f'fast.dtype must be one of {list(DTYPES)}, got {fast.dtype!r}')
         wrong = [key for key in known[1:] if not isinstance(getattr(fast, key), bool)]
         if wrong:
-            raise ValueError(f'fast.{wrong[0]} must be True or False, got {getattr(fast, wrong[0])!r}')
+            raise ValueError(
+                f'fast.{wrong[0]} must be True or False, got {getattr(fast, wrong[0])!r}'
+            )
         return fast
 
     @property
@@ -69,9 +81,11 @@ class Fast:
 
 
 def plain_record(record: Any) -> Any:
-    """A record as the plain path has it: half-precision tensors in float32, memory in row-major order.
+    """A record as the plain path has it: half-precision tensors in float32, memory in row-major
+    order.
 
-    Differentiable. MMRazor's losses flatten features by ``view``, which channels_last does not allow.
+    Differentiable. MMRazor's losses flatten features by ``view``, which channels_last does not
+    allow.
     """
     if isinstance(record, (list, tuple)):
         return type(record)(map(plain_record, record))

@@ -1,4 +1,7 @@
-"""MMPretrain's preprocessor for whole batches: augmentation, colour order and normalisation on the training device."""
+"""MMPretrain's preprocessor for whole batches: augmentation, colour order and normalisation on the
+training device.
+"""
+
 from collections.abc import Mapping
 
 import torch
@@ -13,12 +16,14 @@ from .samples import BatchViews, Samples
 
 @MODELS.register_module()
 class BatchPreprocessor(ClsDataPreprocessor):
-    """MMPretrain's ``ClsDataPreprocessor``, same arguments, that also takes the batches of ``mmdynakd.ArrayDataset``.
+    """MMPretrain's ``ClsDataPreprocessor``, same arguments, that also takes the batches of
+    ``mmdynakd.ArrayDataset``.
 
-    Such a batch goes to the device as bytes, is cropped and flipped there in training, then treated as its parent
-    treats any batch; its data samples are :class:`Samples`. Other batches are the parent's alone, except that samples
-    with the tags of ``mmdynakd.Views`` are handed on as :class:`Samples` with their views. Where batch augmentations
-    mix the images, or a crop is not done (not in training), there are no views.
+    Such a batch goes to the device as bytes, is cropped and flipped there in training, then treated
+    as its parent treats any batch; its data samples are :class:`Samples`. Other batches are the
+    parent's alone, except that samples with the tags of ``mmdynakd.Views`` are handed on as
+    :class:`Samples` with their views. Where batch augmentations mix the images, or a crop is not
+    done (not in training), there are no views.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -29,7 +34,8 @@ class BatchPreprocessor(ClsDataPreprocessor):
         """Preprocesses a batch, which is left as it was.
 
         Args:
-            data: ``inputs`` and ``data_samples`` as MMPretrain's, or a batch of ``mmdynakd.ArrayDataset``.
+            data: ``inputs`` and ``data_samples`` as MMPretrain's, or a batch of
+                ``mmdynakd.ArrayDataset``.
             training: whether to augment.
 
         Returns:
@@ -41,14 +47,19 @@ class BatchPreprocessor(ClsDataPreprocessor):
         data = super().forward(data, training)
         views = tagged_views(data['data_samples']) if pure else None
         if views is not None:
-            data['data_samples'] = Samples(data['data_samples'], single_labels(data['data_samples']), views)
+            data['data_samples'] = Samples(
+                data['data_samples'], single_labels(data['data_samples']), views
+            )
         return data
 
     def _forward_batch(self, data: Mapping, training: bool, pure: bool) -> dict:
         inputs, labels = self._moved(data['inputs']), self._moved(data['labels'])
         if training and 'crop' in data:
-            inputs = crop_flip(inputs, self._moved(data['crop']), self._moved(data['flip']), data['padding'])
-        # Evaluation writes into the samples, and scores differ from image to image: each has a sample of its own then.
+            inputs = crop_flip(
+                inputs, self._moved(data['crop']), self._moved(data['flip']), data['padding']
+            )
+        # Evaluation writes into the samples, and scores differ from image to image: each has a
+        # sample of its own then.
         if training and not self.to_onehot:
             inputs, items = self._normalized(inputs), self._share(data['labels'], labels)
         else:
@@ -62,7 +73,9 @@ class BatchPreprocessor(ClsDataPreprocessor):
         return tensor.to(self.device, non_blocking=True)
 
     def _normalized(self, inputs: torch.Tensor) -> torch.Tensor:
-        """What the parent does to a batch's pixels, number for number, in place from bytes to the end."""
+        """What the parent does to a batch's pixels, number for number, in place from bytes to the
+        end.
+        """
         if inputs.dtype != torch.uint8 or self.pad_size_divisor > 1:
             return super().forward(dict(inputs=inputs))['inputs']
         if self.to_rgb and inputs.size(1) == 3:
@@ -75,7 +88,7 @@ class BatchPreprocessor(ClsDataPreprocessor):
         known, labels = self._shared.setdefault(moved.device, {}), labels.tolist()
         for label in set(labels).difference(known):
             row = labels.index(label)
-            known[label] = DataSample().set_gt_label(moved[row:row + 1].clone())
+            known[label] = DataSample().set_gt_label(moved[row : row + 1].clone())
         return [known[label] for label in labels]
 
 

@@ -1,4 +1,5 @@
 """What a person sees: files, tables and figures."""
+
 from .comparison import compare, comparison_table, write_comparison
 from .facts import config_hash, of_the_work, run_facts, versions
 from .figures import plot_theta
@@ -8,6 +9,17 @@ from .tables import results_table
 from .theta import write_theta
 
 __all__ = [
-    'compare', 'comparison_table', 'config_hash', 'of_the_work', 'plot_theta', 'read_candidates', 'read_results',
-    'results_table', 'run_facts', 'seeds_summary', 'versions', 'write_comparison', 'write_theta'
+    'compare',
+    'comparison_table',
+    'config_hash',
+    'of_the_work',
+    'plot_theta',
+    'read_candidates',
+    'read_results',
+    'results_table',
+    'run_facts',
+    'seeds_summary',
+    'versions',
+    'write_comparison',
+    'write_theta',
 ]

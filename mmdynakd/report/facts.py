@@ -1,4 +1,5 @@
 """What one needs to repeat a run."""
+
 import hashlib
 import json
 import platform
@@ -12,9 +13,28 @@ from torch import nn
 
 from mmdynakd.version import __version__
 
-PACKAGES = ('torch', 'torchvision', 'numpy', 'mmrazor', 'mmengine', 'mmcv-lite', 'mmcv', 'mmpretrain',
-            'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain')
-OF_A_RUN = {'work_dir', 'experiment_name', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg', 'log_level'}
+PACKAGES = (
+    'torch',
+    'torchvision',
+    'numpy',
+    'mmrazor',
+    'mmengine',
+    'mmcv-lite',
+    'mmcv',
+    'mmpretrain',
+    'onedl-mmengine',
+    'onedl-mmcv',
+    'onedl-mmpretrain',
+)
+OF_A_RUN = {
+    'work_dir',
+    'experiment_name',
+    'resume',
+    'load_from',
+    'launcher',
+    'model_wrapper_cfg',
+    'log_level',
+}
 
 
 def run_facts(runner: Runner, model: nn.Module) -> dict:
@@ -29,11 +49,14 @@ def run_facts(runner: Runner, model: nn.Module) -> dict:
         device=_device(),
         config=runner.cfg.filename,
         config_sha256=config_hash(runner.cfg),
-        versions=versions())
+        versions=versions(),
+    )
 
 
 def config_hash(cfg: Config) -> str:
-    """SHA-256 of a config without what differs from run to run of the same work (names, folders, resuming)."""
+    """SHA-256 of a config without what differs from run to run of the same work (names, folders,
+    resuming).
+    """
     return hashlib.sha256(json.dumps(of_the_work(cfg), sort_keys=True).encode()).hexdigest()
 
 
@@ -46,7 +69,9 @@ def of_the_work(cfg: Config) -> dict:
 
 
 def _device() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU ({platform.machine()})'
+    return (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU ({platform.machine()})'
+    )
 
 
 def versions() -> dict[str, str]:

@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 
 
 def plot_theta(history: list[dict], snapshots: list[dict], path: str) -> None:
-    """Draws θ over the iterations of a search, a line a teacher and a mark a candidate, to a PNG file.
+    """Draws θ over the iterations of a search, a line a teacher and a mark a candidate, to a PNG
+    file.
 
     Args:
         history: points ``dict(step, theta)`` of one lane, θ by teacher.
@@ -18,9 +19,21 @@ def plot_theta(history: list[dict], snapshots: list[dict], path: str) -> None:
         axes.plot(steps, [point['theta'][teacher] for point in history], label=teacher)
     for snapshot in snapshots:
         axes.axvline(snapshot['step'], color='0.8', linewidth=0.8, zorder=0)
-        axes.annotate(snapshot['name'], (snapshot['step'], 1.0), rotation=90, ha='right', va='top', fontsize=7,
-                      color='0.4')
-    axes.set(xlabel='iteration', ylabel='probability of being employed', ylim=(0, 1), title='θ over the search')
+        axes.annotate(
+            snapshot['name'],
+            (snapshot['step'], 1.0),
+            rotation=90,
+            ha='right',
+            va='top',
+            fontsize=7,
+            color='0.4',
+        )
+    axes.set(
+        xlabel='iteration',
+        ylabel='probability of being employed',
+        ylim=(0, 1),
+        title='θ over the search',
+    )
     axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
     _save(figure, path)
 
@@ -34,7 +47,9 @@ def plot_classes(theta: dict[str, list[float]], title: str, path: str) -> None:
         path: where to.
     """
     figure, axes = _canvas(9, 1 + 0.4 * len(theta))
-    image = axes.imshow(list(theta.values()), aspect='auto', vmin=0, vmax=1, cmap='viridis', interpolation='nearest')
+    image = axes.imshow(
+        list(theta.values()), aspect='auto', vmin=0, vmax=1, cmap='viridis', interpolation='nearest'
+    )
     axes.set(yticks=range(len(theta)), yticklabels=list(theta), xlabel='class', title=title)
     figure.colorbar(image, label='probability')
     _save(figure, path)

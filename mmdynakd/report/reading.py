@@ -1,4 +1,5 @@
 """What a search and an evaluation wrote, read back and checked entry by entry."""
+
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,19 +10,38 @@ from mmdynakd.functional import as_simplex, as_simplices
 from mmdynakd.names import is_lane_name, nearest, suggestion, unknown_names
 
 # key: (test, what it must be); those with '?' may be absent
-CANDIDATES = {'teachers': ('names', 'a list of different names'), 'candidates': ('list', 'a list of candidates'),
-              'seed?': ('count', 'an integer >= 0'), 'merged?': ('list', 'a list of candidates')}
-CANDIDATE = {'name': ('name', "a name without '/', '.' or 'loss'"), 'theta': ('theta', '{teacher: probability}'),
-             'lane?': ('name', 'the name of a lane'), 'step?': ('step', 'an integer >= 0 or null'),
-             'entropy?': ('number', 'a number'), 'upper_loss?': ('loss', 'a number or null'),
-             'same_as?': ('name', 'the name of a candidate')}
-RESULTS = {'selected': ('name', 'the name of a lane'), 'lanes': ('list', 'a list of lanes'),
-           'teachers': ('names', 'a list of different names'), 'seed': ('count', 'an integer >= 0'),
-           'epochs': ('count', 'an integer >= 0'), 'test_size': ('count', 'an integer >= 0'),
-           'device': ('text', 'text'), 'versions': ('dict', 'an object')}
-ROW = {'name': ('name', 'the name of a lane'), 'role': ('role', "'candidate' or 'baseline'"),
-       'val': ('metrics', '{metric: number}'), 'test': ('metrics', '{metric: number}'),
-       'theta?': ('theta or null', '{teacher: probability} or null')}
+CANDIDATES = {
+    'teachers': ('names', 'a list of different names'),
+    'candidates': ('list', 'a list of candidates'),
+    'seed?': ('count', 'an integer >= 0'),
+    'merged?': ('list', 'a list of candidates'),
+}
+CANDIDATE = {
+    'name': ('name', "a name without '/', '.' or 'loss'"),
+    'theta': ('theta', '{teacher: probability}'),
+    'lane?': ('name', 'the name of a lane'),
+    'step?': ('step', 'an integer >= 0 or null'),
+    'entropy?': ('number', 'a number'),
+    'upper_loss?': ('loss', 'a number or null'),
+    'same_as?': ('name', 'the name of a candidate'),
+}
+RESULTS = {
+    'selected': ('name', 'the name of a lane'),
+    'lanes': ('list', 'a list of lanes'),
+    'teachers': ('names', 'a list of different names'),
+    'seed': ('count', 'an integer >= 0'),
+    'epochs': ('count', 'an integer >= 0'),
+    'test_size': ('count', 'an integer >= 0'),
+    'device': ('text', 'text'),
+    'versions': ('dict', 'an object'),
+}
+ROW = {
+    'name': ('name', 'the name of a lane'),
+    'role': ('role', "'candidate' or 'baseline'"),
+    'val': ('metrics', '{metric: number}'),
+    'test': ('metrics', '{metric: number}'),
+    'theta?': ('theta or null', '{teacher: probability} or null'),
+}
 AGAIN = 'write it anew by running the search again, or mend it'
 
 
@@ -29,12 +49,14 @@ def read_candidates(path: str) -> dict:
     """``candidates.json`` of a search, checked.
 
     Returns:
-        ``teachers`` (names) and ``candidates``: ``name`` (may name a lane and a folder), ``theta``, ``{teacher:
-        probability}`` or, class-conditional, ``{teacher: [probability of each class]}``, and what else the file has.
+        ``teachers`` (names) and ``candidates``: ``name`` (may name a lane and a folder), ``theta``,
+        ``{teacher: probability}`` or, class-conditional, ``{teacher: [probability of each
+        class]}``, and what else the file has.
 
     Raises:
-        UserError: the file is missing or no JSON, a key is missing, unknown or of another type, two candidates share
-            a name, or a θ is no simplex over the teachers; file, entry and key are named.
+        UserError: the file is missing or no JSON, a key is missing, unknown or of another type, two
+            candidates share a name, or a θ is no simplex over the teachers; file, entry and key are
+            named.
     """
     content = _object(path, read_json(path), CANDIDATES, strict=True, remedy=AGAIN)
     if not content['candidates']:
@@ -51,14 +73,16 @@ def read_candidates(path: str) -> dict:
 
 
 def read_results(path: str, metric: str | None = None) -> dict:
-    """``results.json`` of an evaluation, checked; keys that this version does not know are left as they are.
+    """``results.json`` of an evaluation, checked; keys that this version does not know are left as
+    they are.
 
     Args:
         path: of the file.
         metric: that every lane must have, on val and on test.
 
     Raises:
-        UserError: as :func:`read_candidates`; also where the lane selected is absent, or a lane lacks the metric.
+        UserError: as :func:`read_candidates`; also where the lane selected is absent, or a lane
+            lacks the metric.
     """
     remedy = 'run the evaluation again'
     content = _object(path, read_json(path), RESULTS, strict=False, remedy=remedy)
@@ -70,16 +94,23 @@ def read_results(path: str, metric: str | None = None) -> dict:
             _check_theta(place, row['theta'], row['theta'])
         for split in ('val', 'test'):
             if metric is not None and metric not in row[split]:
-                raise UserError(f'{place}: {split} has no {metric!r}{suggestion(metric, row[split])}; it has '
-                                f'{sorted(row[split])}')
+                raise UserError(
+                    f'{place}: {split} has no {metric!r}{suggestion(metric, row[split])}; it has '
+                    f'{sorted(row[split])}'
+                )
     names = [row['name'] for row in content['lanes']]
     _check_different(path, names)
     if content['selected'] not in names:
-        raise UserError(f"{path}: selected is {content['selected']!r}, which is none of the lanes {names}; {remedy}")
+        raise UserError(
+            f'{path}: selected is {content["selected"]!r}, which is none of the lanes {names}; '
+            f'{remedy}'
+        )
     return content
 
 
-def _object(place: str, value: Any, schema: Mapping[str, tuple[str, str]], strict: bool, remedy: str) -> dict:
+def _object(
+    place: str, value: Any, schema: Mapping[str, tuple[str, str]], strict: bool, remedy: str
+) -> dict:
     """``value``, an object with the keys of ``schema``."""
     if not isinstance(value, dict):
         raise UserError(f'{place}: an object is needed, got {_shown(value)}; {remedy}')
@@ -104,13 +135,20 @@ def _check_theta(place: str, theta: Mapping, teachers: Iterable[str]) -> None:
     teachers = list(teachers)
     unknown = unknown_names(theta, teachers)
     if unknown or not theta:
-        raise UserError(f"{place}: theta must name teachers of {teachers}, unknown: {unknown or 'it is empty'}")
+        raise UserError(
+            f'{place}: theta must name teachers of {teachers}, unknown: {unknown or "it is empty"}'
+        )
     columns = list(theta.values())
     lists = [isinstance(column, list) for column in columns]
     if any(lists) and not all(lists):
-        raise UserError(f'{place}: theta must hold one number a teacher, or one list a teacher (a number a class)')
+        raise UserError(
+            f'{place}: theta must hold one number a teacher, or one list a teacher (a number a '
+            'class)'
+        )
     if all(lists) and len({len(column) for column in columns} | {0}) != 2:
-        raise UserError(f'{place}: theta holds lists of {[len(column) for column in columns]} classes')
+        raise UserError(
+            f'{place}: theta holds lists of {[len(column) for column in columns]} classes'
+        )
     try:
         if all(lists):
             as_simplices(list(zip(*columns)), len(columns[0]), len(columns))
@@ -123,7 +161,9 @@ def _check_theta(place: str, theta: Mapping, teachers: Iterable[str]) -> None:
 def _check_different(path: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UserError(f'{path}: the name {twice[0]!r} is there twice; give each entry a name of its own')
+        raise UserError(
+            f'{path}: the name {twice[0]!r} is there twice; give each entry a name of its own'
+        )
 
 
 def _is_number(value: Any) -> bool:
@@ -138,7 +178,8 @@ def _is_count(value: Any) -> bool:
 
 def _is_theta(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        _is_number(p) or (isinstance(p, list) and all(map(_is_number, p))) for p in value.values())
+        _is_number(p) or (isinstance(p, list) and all(map(_is_number, p))) for p in value.values()
+    )
 
 
 def _shown(value: Any) -> str:
@@ -147,8 +188,12 @@ def _shown(value: Any) -> str:
 
 
 KINDS: dict[str, Callable[[Any], bool]] = {
-    'names': lambda value: isinstance(value, list) and bool(value) and all(
-        isinstance(name, str) and name for name in value) and len(set(value)) == len(value),
+    'names': lambda value: (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(name, str) and name for name in value)
+        and len(set(value)) == len(value)
+    ),
     'list': lambda value: isinstance(value, list),
     'dict': lambda value: isinstance(value, dict),
     'text': lambda value: isinstance(value, str),

@@ -1,4 +1,5 @@
 """Lanes that were trained with several seeds."""
+
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -12,15 +13,22 @@ def by_lane(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:
 
 
 def seeds_summary(rows: Sequence[Mapping], metric: str) -> list[dict]:
-    """One entry a lane: mean and sample standard deviation of val and test over its seeds (None for one seed).
+    """One entry a lane: mean and sample standard deviation of val and test over its seeds (None for
+    one seed).
 
     Args:
         rows: of ``results.json``, each with its ``seed``.
         metric: in per cent.
     """
-    return [dict(name=name, role=own[0]['role'], seeds=[row['seed'] for row in own],
-                 **{split: _moments([row[split][metric] for row in own]) for split in ('val', 'test')})
-            for name, own in by_lane(rows).items()]
+    return [
+        dict(
+            name=name,
+            role=own[0]['role'],
+            seeds=[row['seed'] for row in own],
+            **{split: _moments([row[split][metric] for row in own]) for split in ('val', 'test')},
+        )
+        for name, own in by_lane(rows).items()
+    ]
 
 
 def spread_text(values: Sequence[float]) -> str:
@@ -30,4 +38,6 @@ def spread_text(values: Sequence[float]) -> str:
 
 
 def _moments(values: Sequence[float]) -> dict[str, float | None]:
-    return dict(mean=statistics.fmean(values), std=statistics.stdev(values) if len(values) > 1 else None)
+    return dict(
+        mean=statistics.fmean(values), std=statistics.stdev(values) if len(values) > 1 else None
+    )

@@ -1,4 +1,5 @@
 """CIFAR-100 splits on made and real files, and the errors of missing, damaged and hostile files."""
+
 import hashlib
 import io
 import os
@@ -24,7 +25,7 @@ class Canary:
         self.place = place
 
     def __reduce__(self):
-        return os.mkdir, (str(self.place), )
+        return os.mkdir, (str(self.place),)
 
 
 def write(folder, name, entry, protocol=2):
@@ -35,7 +36,10 @@ def write(folder, name, entry, protocol=2):
 def entry_of(count, seed):
     rng = np.random.RandomState(seed)
     labels = rng.permutation(np.repeat(np.arange(CLASSES), count))
-    return {'data': rng.randint(0, 256, (len(labels), 3072)).astype(np.uint8), 'fine_labels': labels.tolist()}
+    return {
+        'data': rng.randint(0, 256, (len(labels), 3072)).astype(np.uint8),
+        'fine_labels': labels.tolist(),
+    }
 
 
 @pytest.fixture
@@ -105,8 +109,17 @@ def test_hold_out_last():
 
 def test_pipeline_and_base_arguments(made):
     pipeline = [{'type': 'RandomCrop', 'crop_size': 32, 'padding': 4}, {'type': 'PackInputs'}]
-    data = DATASETS.build({'type': 'mmdynakd.CIFAR100', 'data_root': str(made[0]), 'split': 'val',
-                           'verify': False, 'download': False, 'pipeline': pipeline, 'indices': 5})
+    data = DATASETS.build(
+        {
+            'type': 'mmdynakd.CIFAR100',
+            'data_root': str(made[0]),
+            'split': 'val',
+            'verify': False,
+            'download': False,
+            'pipeline': pipeline,
+            'indices': 5,
+        }
+    )
     assert len(data) == 5
     assert data[4]['inputs'].shape == (3, 32, 32)
     assert data.split == 'val'
@@ -143,7 +156,12 @@ def test_wrong_md5_never_downloads_over_the_file(made, monkeypatch):
 def test_missing_file_names_folder_argument_and_remedy(tmp_path):
     with pytest.raises(DatasetFileError) as caught:
         load(tmp_path / 'nowhere', 'train')
-    for part in (str(tmp_path / 'nowhere'), 'data_root', 'download=True', 'cifar-100-python.tar.gz'):
+    for part in (
+        str(tmp_path / 'nowhere'),
+        'data_root',
+        'download=True',
+        'cifar-100-python.tar.gz',
+    ):
         assert part in str(caught.value)
 
 
@@ -175,17 +193,30 @@ def test_download_fills_a_missing_folder(tmp_path, monkeypatch):
     (root / 'cifar-100-python' / 'test').write_bytes(b'mine')
     assert len(load(root, 'train', download=True)) == CLASSES * 3
     assert len(load(root, 'val', download=True)) == CLASSES * 50
-    assert web.asked == [CIFAR100.url] and CIFAR100.url.startswith('https://')
+    assert web.asked == [CIFAR100.url]
+    assert CIFAR100.url.startswith('https://')
     assert {path.name: path.read_bytes() for path in root.rglob('*') if path.is_file()} == dict(
-        train=train, test=b'mine', meta=b'meta')
+        train=train, test=b'mine', meta=b'meta'
+    )
     assert not list(tmp_path.rglob('escaped'))
 
 
-@pytest.mark.parametrize(('content', 'reason'), [
-    (OSError('no route to host'), 'no route to host'), (b'an attack', 'its sha256 is .*, not 85cd44d0'),
-    ('http://example.org', 'only https:// is followed'),
-    (archive(None, train=b'1', test=b'2'), 'cifar-100-python.tar.gz holds no file cifar-100-python/meta'),
-    (archive(None, train='/etc/passwd', test=b'2', meta=b'3'), 'holds no file cifar-100-python/train')])
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (OSError('no route to host'), 'no route to host'),
+        (b'an attack', 'its sha256 is .*, not 85cd44d0'),
+        ('http://example.org', 'only https:// is followed'),
+        (
+            archive(None, train=b'1', test=b'2'),
+            'cifar-100-python.tar.gz holds no file cifar-100-python/meta',
+        ),
+        (
+            archive(None, train='/etc/passwd', test=b'2', meta=b'3'),
+            'holds no file cifar-100-python/train',
+        ),
+    ],
+)
 def test_a_failed_download_says_why_and_leaves_nothing(tmp_path, monkeypatch, content, reason):
     Web(monkeypatch, **{CIFAR100.url: content})
     if isinstance(content, bytes) and content != b'an attack':
@@ -212,14 +243,23 @@ def test_a_failed_download_still_meets_the_other_processes(tmp_path, monkeypatch
 def test_cut_file_is_an_error(made, keep):
     file = made[0] / 'cifar-100-python' / 'train'
     content = file.read_bytes()
-    file.write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
+    file.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     with pytest.raises(DatasetFileError, match='train is damaged.*data_root'):
         load(made[0], 'train')
 
 
-@pytest.mark.parametrize('change', [
-    {'fine_labels': [0] * 10}, {'data': np.zeros((159, 3071), np.uint8)}, {'data': np.zeros((159, 3072))},
-    {'fine_labels': [100] * 159}, {'fine_labels': [-1] * 159}, {'fine_labels': [.5] * 159}, {'data': 'x'}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'fine_labels': [0] * 10},
+        {'data': np.zeros((159, 3071), np.uint8)},
+        {'data': np.zeros((159, 3072))},
+        {'fine_labels': [100] * 159},
+        {'fine_labels': [-1] * 159},
+        {'fine_labels': [0.5] * 159},
+        {'data': 'x'},
+    ],
+)
 def test_wrong_content_is_an_error(made, change):
     write(made[0] / 'cifar-100-python', 'train', {**made[1]['train'], **change})
     with pytest.raises(DatasetFileError, match='train is damaged'):
@@ -239,7 +279,12 @@ def test_hostile_pickle_is_refused_and_not_executed(made, tmp_path, protocol):
     pickle.loads(pickle.dumps(Canary(place), protocol))
     assert place.is_dir()  # the canary works
     place.rmdir()
-    write(made[0] / 'cifar-100-python', 'train', {**made[1]['train'], 'filenames': Canary(place)}, protocol)
+    write(
+        made[0] / 'cifar-100-python',
+        'train',
+        {**made[1]['train'], 'filenames': Canary(place)},
+        protocol,
+    )
     with pytest.raises(DatasetFileError, match='mkdir, which no array needs; nothing was executed'):
         load(made[0], 'train')
     assert not place.exists()

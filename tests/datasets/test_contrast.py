@@ -1,4 +1,5 @@
 """ContrastDataset: rows and negatives of CRD, and MMRazor's loss on what the loader gives."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,14 @@ from mmdynakd.registry import DATASETS, MODELS
 
 def digits(split='train', **options):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        return DATASETS.build(dict(type='mmdynakd.Digits', split=split, pipeline=[dict(type='mmpretrain.PackInputs')],
-                                   **options))
+        return DATASETS.build(
+            dict(
+                type='mmdynakd.Digits',
+                split=split,
+                pipeline=[dict(type='mmpretrain.PackInputs')],
+                **options,
+            )
+        )
 
 
 @pytest.mark.parametrize('first_row', [0, 1000])
@@ -20,14 +27,18 @@ def digits(split='train', **options):
 def test_rows_and_negatives(num_negatives, first_row):
     base = digits()
     made, labels = ContrastDataset(base, num_negatives, first_row), np.asarray(base.get_gt_labels())
-    assert len(made) == len(base) and made.metainfo == base.metainfo
+    assert len(made) == len(base)
+    assert made.metainfo == base.metainfo
     for index in (0, 7, len(base) - 1):
         sample = made[index]['data_samples']
         assert sample.sample_idx.item() == index + first_row
         rows = sample.contrast_sample_idxs - first_row
-        assert rows.shape == (num_negatives + 1, ) and rows.dtype == torch.long and rows[0] == index
+        assert rows.shape == (num_negatives + 1,)
+        assert rows.dtype == torch.long
+        assert rows[0] == index
         assert not np.any(labels[rows[1:]] == labels[index])
-        assert rows.min() >= 0 and rows.max() < len(base)
+        assert rows.min() >= 0
+        assert rows.max() < len(base)
         if num_negatives == 20:  # fewer than there are others: none twice
             assert len(set(rows.tolist())) == 21
 
@@ -38,7 +49,8 @@ def test_negatives_are_drawn_anew_and_by_the_generator():
     first = [made[3]['data_samples'].contrast_sample_idxs for _ in range(2)]
     np.random.seed(0)  # noqa: NPY002
     again = made[3]['data_samples'].contrast_sample_idxs
-    assert torch.equal(first[0], again) and not torch.equal(*first)
+    assert torch.equal(first[0], again)
+    assert not torch.equal(*first)
 
 
 def test_mmrazors_loss_reads_it_and_updates_the_rows_alone():
@@ -52,8 +64,13 @@ def test_mmrazors_loss_reads_it_and_updates_the_rows_alone():
     assert changed == [3, 4, 5, 6]
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(num_negatives=0), 'num_negatives must be >= 1'), (dict(num_negatives=1, first_row=-1), 'first_row >= 0')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(num_negatives=0), 'num_negatives must be >= 1'),
+        (dict(num_negatives=1, first_row=-1), 'first_row >= 0'),
+    ],
+)
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         ContrastDataset(digits(), **options)

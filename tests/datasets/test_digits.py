@@ -1,4 +1,5 @@
 """The digits data set: what it holds, how it is split, and that MMPretrain's pipelines take it."""
+
 import numpy as np
 import pytest
 import torch
@@ -16,11 +17,13 @@ def test_splits_are_disjoint_covering_and_stratified():
     labels = load_digits().target
     parts = {name: split_indices(labels, name) for name in COUNTS}
     assert {name: len(part) for name, part in parts.items()} == COUNTS
-    assert sorted(np.concatenate([parts['train'], parts['val'], parts['test']])) == list(range(1797))
+    assert sorted(np.concatenate([parts['train'], parts['val'], parts['test']])) == list(
+        range(1797)
+    )
     assert sorted(np.concatenate([parts['train'], parts['val']])) == parts['trainval'].tolist()
     for label in range(10):
         members = np.flatnonzero(labels == label)
-        for name, share in (('train', .6), ('val', .2), ('test', .2)):
+        for name, share in (('train', 0.6), ('val', 0.2), ('test', 0.2)):
             assert abs(np.isin(parts[name], members).sum() - share * len(members)) < 2
 
 
@@ -45,7 +48,10 @@ def test_images_are_the_originals_scaled(split):
 
 
 def test_three_channels_repeat_the_grey_value():
-    grey, colour = Digits('val').get_data_info(3)['img'], Digits('val', channels=3).get_data_info(3)['img']
+    grey, colour = (
+        Digits('val').get_data_info(3)['img'],
+        Digits('val', channels=3).get_data_info(3)['img'],
+    )
     assert colour.shape == (8, 8, 3)
     assert all(np.array_equal(colour[..., c], grey[..., 0]) for c in range(3))
 
@@ -56,19 +62,26 @@ def test_mmpretrain_crops_packs_and_normalises_it(channels):
     data = DATASETS.build({'type': 'mmdynakd.Digits', 'channels': channels, 'pipeline': pipeline})
     plain = Digits(channels=channels).get_data_info(5)['img'].transpose(2, 0, 1)
     padded = np.pad(plain, ((0, 0), (1, 1), (1, 1)))
-    windows = [padded[:, y:y + 8, x:x + 8] for y in range(3) for x in range(3)]
+    windows = [padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
     seen = set()
     for _ in range(60):
         sample = data[5]
         assert sample['inputs'].dtype == torch.uint8
-        hits = [i for i, window in enumerate(windows) if np.array_equal(window, sample['inputs'].numpy())]
+        hits = [
+            i
+            for i, window in enumerate(windows)
+            if np.array_equal(window, sample['inputs'].numpy())
+        ]
         assert hits
         seen.update(hits)
         assert sample['data_samples'].gt_label.tolist() == [data.get_data_info(5)['gt_label']]
     assert len(seen) > 4
-    processor = MMPRETRAIN_MODELS.build({
-        'type': 'ClsDataPreprocessor', 'mean': [128.] * channels, 'std': [64.] * channels})
-    batch = processor({'inputs': [sample['inputs']] * 2, 'data_samples': [sample['data_samples']] * 2})
+    processor = MMPRETRAIN_MODELS.build(
+        {'type': 'ClsDataPreprocessor', 'mean': [128.0] * channels, 'std': [64.0] * channels}
+    )
+    batch = processor(
+        {'inputs': [sample['inputs']] * 2, 'data_samples': [sample['data_samples']] * 2}
+    )
     expected = (sample['inputs'].float() - 128) / 64
     assert torch.equal(batch['inputs'], torch.stack([expected] * 2))
 
@@ -76,9 +89,10 @@ def test_mmpretrain_crops_packs_and_normalises_it(channels):
 def test_base_arguments_and_errors():
     assert len(Digits('train', indices=7)) == 7
     assert [Digits('train', indices=[4, 2])[i]['gt_label'] for i in range(2)] == [
-        Digits('train')[i]['gt_label'] for i in (4, 2)]
+        Digits('train')[i]['gt_label'] for i in (4, 2)
+    ]
     assert Digits().metainfo['classes'] == tuple('0123456789')
-    assert Digits(metainfo={'classes': tuple('abcdefghij')}).CLASSES == tuple('abcdefghij')
+    assert tuple('abcdefghij') == Digits(metainfo={'classes': tuple('abcdefghij')}).CLASSES
     assert 'Split: \tval' in repr(Digits('val'))
     with pytest.raises(ValueError, match="one of .*'train'.* got 'valid'"):
         Digits('valid')

@@ -1,4 +1,5 @@
 """One search for the tests of independent runs."""
+
 import os
 
 import pytest
@@ -14,7 +15,9 @@ def one_thread(monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     monkeypatch.setenv('FANOUT_TEST', 'quick')
-    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tests' / 'engine')]))
+    monkeypatch.setenv(
+        'PYTHONPATH', os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tests' / 'engine')])
+    )
     yield
     torch.set_num_threads(threads)
 

@@ -1,4 +1,7 @@
-"""What the processes of the distributed tests import by ``custom_imports``: networks, a witness, and two faults."""
+"""What the processes of the distributed tests import by ``custom_imports``: networks, a witness,
+and two faults.
+"""
+
 import functools
 import os
 import os.path as osp
@@ -15,7 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdynakd.models import DynaKD
 
-if 'RANK' in os.environ:  # MMEngine lays out each config it writes, which takes longer than these runs
+if (
+    'RANK' in os.environ
+):  # MMEngine lays out each config it writes, which takes longer than these runs
     config.FormatCode = lambda text, **_: (text, True)
 
 
@@ -26,11 +31,17 @@ class SmoothConv(nn.Module):
     def __init__(self, channels: int = 8, norm: bool = False) -> None:
         super().__init__()
         norms = [nn.BatchNorm2d(channels) if norm else nn.Identity() for _ in range(2)]
-        self.body = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), norms[0], nn.Tanh(),
-                                  nn.Conv2d(channels, channels, 3, stride=2, padding=1), norms[1], nn.Tanh())
+        self.body = nn.Sequential(
+            nn.Conv2d(3, channels, 3, padding=1),
+            norms[0],
+            nn.Tanh(),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+            norms[1],
+            nn.Tanh(),
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.body(x), )
+        return (self.body(x),)
 
 
 @MODELS.register_module()
@@ -46,9 +57,8 @@ class DoubleDynaKD(DynaKD):
 class SharedDynaKD(DynaKD):
     """One process computes the students' layers as two would: each on its share of the batch.
 
-    Under autocast a weight's gradient is rounded once a call, so that here it is rounded as often, and of the same
-    samples, as on two processes.
-    """
+    Under autocast a weight's gradient is rounded once a call, so that here it is rounded as often,
+    and of the same samples, as on two processes."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -63,7 +73,9 @@ def by_shares(forward, x: torch.Tensor) -> torch.Tensor:
 
 
 class NoCollective(TorchDispatchMode):
-    """Within it, talking to other processes is an error, by whatever function: all go through torch's dispatcher."""
+    """Within it, talking to other processes is an error, by whatever function: all go through
+    torch's dispatcher.
+    """
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         assert not str(func).startswith('c10d'), f'{func} within a draw'
@@ -74,9 +86,8 @@ class NoCollective(TorchDispatchMode):
 class RankWitness(Hook):
     """Saves what a process saw and made to ``rank{r}.pth`` of the stage's work dir.
 
-    That is its weights; the samples of each training and each validation batch; and who was drawn for each, by lane:
-    ``{sample: (teachers, weights of the loss)}``, a list a step.
-    """
+    That is its weights; the samples of each training and each validation batch; and who was drawn
+    for each, by lane: ``{sample: (teachers, weights of the loss)}``, a list a step."""
 
     def __init__(self) -> None:
         self.ids, self.upper_ids, self.draws = [], [], {}
@@ -99,10 +110,17 @@ class RankWitness(Hook):
             with NoCollective():
                 choice = choose(draws, labels)
             count = len(self.ids[-1])
-            weights = {name: torch.as_tensor(weight).expand(count) for name, weight in choice.weights.items()}
+            weights = {
+                name: torch.as_tensor(weight).expand(count)
+                for name, weight in choice.weights.items()
+            }
             scale = torch.as_tensor(choice.scale, dtype=torch.float64).expand(count).tolist()
-            drawn.append({sample: ([name for name, weight in weights.items() if weight[row]], scale[row])
-                          for row, sample in enumerate(self.ids[-1])})
+            drawn.append(
+                {
+                    sample: ([name for name, weight in weights.items() if weight[row]], scale[row])
+                    for row, sample in enumerate(self.ids[-1])
+                }
+            )
             return choice
 
         return choosing
@@ -114,8 +132,16 @@ class RankWitness(Hook):
         model = getattr(runner.model, 'module', runner.model)
         path = osp.join(runner.work_dir, f'rank{get_rank()}.pth')
         losses = runner.message_hub.log_scalars.get('train/search/upper_loss')
-        torch.save(dict(state_dict=model.state_dict(), ids=self.ids, upper_ids=self.upper_ids, draws=self.draws,
-                        upper_loss=losses.data[0].tolist() if losses else []), path)
+        torch.save(
+            dict(
+                state_dict=model.state_dict(),
+                ids=self.ids,
+                upper_ids=self.upper_ids,
+                draws=self.draws,
+                upper_loss=losses.data[0].tolist() if losses else [],
+            ),
+            path,
+        )
 
 
 def samples_of(batch: dict) -> list[int]:
@@ -126,7 +152,8 @@ def samples_of(batch: dict) -> list[int]:
 
 @HOOKS.register_module()
 class Fault(Hook):
-    """At iteration ``at`` of the search, one rank is killed, hangs or raises; once, as ``marker`` notes.
+    """At iteration ``at`` of the search, one rank is killed, hangs or raises; once, as ``marker``
+    notes.
 
     The other ranks go on into the next collective.
     """

@@ -1,7 +1,8 @@
 """Runs dist_cases on 1, 2 and 4 processes, forked from one that has imported everything.
 
-    python dist_worker.py FOLDER [VARIANT …]     writes FOLDER/<processes>/<variant>/rank<r>.pth, by default of all
-"""
+python dist_worker.py FOLDER [VARIANT …]     writes FOLDER/<processes>/<variant>/rank<r>.pth, by
+default of all"""
+
 import functools
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import mmengine.dist as dist
 import torch
-import torch._decomp.decompositions_for_jvp  # noqa: F401  # seconds, which every process would spend
+import torch._decomp.decompositions_for_jvp  # seconds, which every process would spend
 from dist_cases import RESUMED, UNEVEN, VARIANTS, WORLDS, dist_config, resumable, searched, worlds
 from dist_parts import NoCollective
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -38,15 +39,21 @@ def uneven(folder: Path, world: int) -> None:
         try:
             train(cfg, world)
         except ValueError as error:
-            (folder / f"{name}{os.environ['RANK']}.txt").write_text(str(error))
+            (folder / f'{name}{os.environ["RANK"]}.txt').write_text(str(error))
 
 
 def refused(folder: Path, world: int) -> None:
-    """Which collectives the witness's ``NoCollective``, under which all draws are made, does refuse."""
+    """Which collectives the witness's ``NoCollective``, under which all draws are made, does
+    refuse.
+    """
     found, tensor = [], torch.zeros(2)
-    calls = dict(all_reduce=lambda: dist.all_reduce(tensor), broadcast=lambda: dist.broadcast(tensor),
-                 all_gather=lambda: dist.all_gather(tensor), objects=lambda: dist.all_gather_object([1]),
-                 barrier=dist.barrier)
+    calls = dict(
+        all_reduce=lambda: dist.all_reduce(tensor),
+        broadcast=lambda: dist.broadcast(tensor),
+        all_gather=lambda: dist.all_gather(tensor),
+        objects=lambda: dist.all_gather_object([1]),
+        barrier=dist.barrier,
+    )
     for name, call in calls.items():
         try:
             with NoCollective():
@@ -55,7 +62,7 @@ def refused(folder: Path, world: int) -> None:
             found.append(name)
         else:
             return
-    (folder / f"refused{os.environ['RANK']}.txt").write_text(' '.join(found))
+    (folder / f'refused{os.environ["RANK"]}.txt').write_text(' '.join(found))
 
 
 def resumption(folder: Path, case: str, world: int, cut: tuple[int, str] | None) -> None:
@@ -70,7 +77,9 @@ def train(cfg, world: int) -> None:
     if world > 1:
         cfg.launcher = 'pytorch'
         use_gloo(cfg)
-    cfg.experiment_name = uuid.uuid4().hex  # MMEngine shares logs between runs of one name and second
+    cfg.experiment_name = (
+        uuid.uuid4().hex
+    )  # MMEngine shares logs between runs of one name and second
     with quick():
         assert begin(cfg)
         Runner.from_cfg(cfg).train()
@@ -81,7 +90,9 @@ def on(world: int, *jobs: functools.partial) -> None:
     """Runs ``jobs``, which take ``world``, on so many processes."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
-        os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(probe.getsockname()[1]), WORLD_SIZE=str(world))
+        os.environ.update(
+            MASTER_ADDR='127.0.0.1', MASTER_PORT=str(probe.getsockname()[1]), WORLD_SIZE=str(world)
+        )
     context = multiprocessing.get_context('fork')
     ranks = [context.Process(target=work, args=(rank, world, jobs)) for rank in range(world)]
     for rank in ranks:
@@ -104,12 +115,17 @@ def work(rank: int, world: int, jobs: tuple) -> None:
 
 
 def allow_amp() -> None:
-    """MMEngine wants a GPU for AmpOptimWrapper; all that it uses works on the CPU, in bfloat16 or not at all."""
+    """MMEngine wants a GPU for AmpOptimWrapper; all that it uses works on the CPU, in bfloat16 or
+    not at all.
+    """
     amp_optimizer_wrapper.is_cuda_available = lambda: True
     autocast = amp.autocast
-    # without the cache: a weight that is used twice, as by shares, would have its gradients summed in bfloat16
+    # without the cache: a weight that is used twice, as by shares, would have its gradients summed
+    # in bfloat16
     amp.autocast = lambda dtype=None: autocast(enabled=dtype != torch.float64, cache_enabled=False)
-    if hasattr(torch.amp, 'GradScaler'):  # before torch 2.3 a CPU has none: torch's own is disabled without a GPU
+    if hasattr(
+        torch.amp, 'GradScaler'
+    ):  # before torch 2.3 a CPU has none: torch's own is disabled without a GPU
         amp_optimizer_wrapper.GradScaler = functools.partial(torch.amp.GradScaler, 'cpu')
 
 
@@ -122,8 +138,11 @@ def main(folder: Path, names: list[str]) -> None:
         return
     whole = functools.partial(resumption, folder, 'whole', cut=None)
     for world in WORLDS:
-        cuts = [functools.partial(resumption, folder, case, cut=cut) for case, (before, _, cut) in RESUMED.items()
-                if before == world]
+        cuts = [
+            functools.partial(resumption, folder, case, cut=cut)
+            for case, (before, _, cut) in RESUMED.items()
+            if before == world
+        ]
         on(world, table, *cuts, *([whole] if world == 1 else []))
     on(2, functools.partial(uneven, folder), functools.partial(refused, folder))
     for case, (_, after, _) in RESUMED.items():

@@ -1,8 +1,10 @@
-"""Stands for sbatch, squeue, srun and scontrol on a machine without Slurm, by the name that it is called by.
+"""Stands for sbatch, squeue, srun and scontrol on a machine without Slurm, by the name that it is
+called by.
 
-It really runs what it is given, one task of an array after the other. Its state is in the folder FAKE_SLURM: a file
-``<array>_<place>`` holds the state of a task in the queue; ``argv`` every command line; ``down`` makes squeue fail.
-"""
+It really runs what it is given, one task of an array after the other. Its state is in the folder
+FAKE_SLURM: a file ``<array>_<place>`` holds the state of a task in the queue; ``argv`` every
+command line; ``down`` makes squeue fail."""
+
 import json
 import os
 import re
@@ -34,8 +36,13 @@ def sbatch(argv: list[str]) -> None:
     (STATE / f'{array}.json').write_text(json.dumps(dict(options=options, command=command)))
     for place in range(first, last + 1):
         (STATE / f'{array}_{place}').write_text('PENDING')
-    subprocess.Popen([sys.executable, __file__, 'daemon', array], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                     stderr=subprocess.DEVNULL, start_new_session=True)
+    subprocess.Popen(
+        [sys.executable, __file__, 'daemon', array],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     print(f'{array};cluster')
 
 
@@ -48,11 +55,25 @@ def daemon(array: str) -> None:
     for task in sorted(STATE.glob(f'{array}_*'), key=lambda path: int(path.name.split('_')[1])):
         place = task.name.split('_')[1]
         task.write_text('RUNNING')
-        env = dict(os.environ, SLURM_ARRAY_TASK_ID=place, SLURM_CPUS_PER_TASK=options['cpus-per-task'])
-        log = options['output'].replace('%%', '\0').replace('%A', array).replace('%a', place).replace('\0', '%')
+        env = dict(
+            os.environ, SLURM_ARRAY_TASK_ID=place, SLURM_CPUS_PER_TASK=options['cpus-per-task']
+        )
+        log = (
+            options['output']
+            .replace('%%', '\0')
+            .replace('%A', array)
+            .replace('%a', place)
+            .replace('\0', '%')
+        )
         with open(log, 'a') as file:
-            subprocess.run([*interpreter, str(copy), *arguments], env=env, cwd=options['chdir'], stdout=file,
-                           stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            subprocess.run(
+                [*interpreter, str(copy), *arguments],
+                env=env,
+                cwd=options['chdir'],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
         task.unlink()
 
 
@@ -60,19 +81,31 @@ def squeue(argv: list[str]) -> None:
     options, _ = split(argv)
     if (STATE / 'down').exists():
         sys.exit('slurm_load_jobs error: Unable to contact slurm controller (connect failure)')
-    tasks = list(STATE.glob(f"{options['jobs']}_*"))
+    tasks = list(STATE.glob(f'{options["jobs"]}_*'))
     if not tasks:
         sys.exit('slurm_load_jobs error: Invalid job id specified')
     for task in tasks:
-        print(options['format'].replace('%K', task.name.split('_')[1]).replace('%T', task.read_text()))
+        print(
+            options['format'].replace('%K', task.name.split('_')[1]).replace('%T', task.read_text())
+        )
 
 
 def srun(argv: list[str]) -> None:
     options, command = split(argv)
     number = int(options['ntasks'])
-    processes = [subprocess.Popen(command, env=dict(os.environ, SLURM_PROCID=str(k), SLURM_LOCALID=str(k),
-                                                    SLURM_NTASKS=str(number), SLURM_NODELIST='node[1-2]'))
-                 for k in range(number)]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=dict(
+                os.environ,
+                SLURM_PROCID=str(k),
+                SLURM_LOCALID=str(k),
+                SLURM_NTASKS=str(number),
+                SLURM_NODELIST='node[1-2]',
+            ),
+        )
+        for k in range(number)
+    ]
     sys.exit(max(process.wait() for process in processes))
 
 

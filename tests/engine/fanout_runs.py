@@ -1,4 +1,7 @@
-"""What the tests of independent runs share: a search, copies of it, and comparison with lanes side by side."""
+"""What the tests of independent runs share: a search, copies of it, and comparison with lanes side
+by side.
+"""
+
 import json
 import shutil
 from pathlib import Path
@@ -48,12 +51,16 @@ def assert_lanes_equal(search: Path, work_dir: Path, names) -> None:
     lanes = weights(search / 'evaluation' / 'epoch_2.pth')
     for name in names:
         lane, folder = name.removesuffix('-seed0'), work_dir / 'runs' / name
-        row, = read(folder, 'results.json')['lanes']
-        assert (row['val'], row['test'], row['theta']) == tuple(beside[lane][key] for key in ('val', 'test', 'theta'))
+        (row,) = read(folder, 'results.json')['lanes']
+        assert (row['val'], row['test'], row['theta']) == tuple(
+            beside[lane][key] for key in ('val', 'test', 'theta')
+        )
         prefix = f'lanes.{lane}.'
         alone = weights(folder / 'epoch_2.pth')
-        assert same({k: v for k, v in alone.items() if k.startswith(prefix)},
-                    {k: v for k, v in lanes.items() if k.startswith(prefix)})
+        assert same(
+            {k: v for k, v in alone.items() if k.startswith(prefix)},
+            {k: v for k, v in lanes.items() if k.startswith(prefix)},
+        )
         assert any('.student.' in key for key in alone)
 
 

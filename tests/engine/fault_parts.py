@@ -1,4 +1,7 @@
-"""What runs with injected faults import: images that are spoiled, and what makes a step never have happened."""
+"""What runs with injected faults import: images that are spoiled, and what makes a step never have
+happened.
+"""
+
 import numpy as np
 import torch
 from dist_parts import RankWitness, SmoothConv  # noqa: F401  for the processes of a distributed run

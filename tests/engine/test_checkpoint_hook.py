@@ -1,4 +1,7 @@
-"""What mmdynakd's CheckpointHook saves beside MMEngine's; that it survives a kill is in test_kills.py."""
+"""What mmdynakd's CheckpointHook saves beside MMEngine's; that it survives a kill is in
+test_kills.py.
+"""
+
 import uuid
 from unittest import mock
 

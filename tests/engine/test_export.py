@@ -1,4 +1,5 @@
 """The exported student sees the same colours from CIFAR's arrays and from image files."""
+
 import pickle
 
 import numpy as np
@@ -26,20 +27,42 @@ def made_cifar(root) -> np.ndarray:
 
 def test_arrays_and_image_files_give_the_same_logits(tmp_path):
     images = made_cifar(tmp_path)
-    dataset = dict(type='mmdynakd.CIFAR100', data_root=str(tmp_path), split='test', verify=False, download=False,
-                   pipeline=[dict(type='PackInputs')])
-    cfg = Config(dict(
-        model=dict(architecture=dict(
-            type='ImageClassifier', backbone=dict(type='mmdynakd.CifarResNet', depth=8),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=100, in_channels=64))),
-        data_preprocessor=dict(type='ClsDataPreprocessor', mean=MEAN, std=STD, to_rgb=False),
-        test_dataloader=dict(batch_size=4, num_workers=0, dataset=dataset,
-                             sampler=dict(type='DefaultSampler', shuffle=False)),
-        test_evaluator=dict(type='Accuracy')))
+    dataset = dict(
+        type='mmdynakd.CIFAR100',
+        data_root=str(tmp_path),
+        split='test',
+        verify=False,
+        download=False,
+        pipeline=[dict(type='PackInputs')],
+    )
+    cfg = Config(
+        dict(
+            model=dict(
+                architecture=dict(
+                    type='ImageClassifier',
+                    backbone=dict(type='mmdynakd.CifarResNet', depth=8),
+                    neck=dict(type='GlobalAveragePooling'),
+                    head=dict(type='LinearClsHead', num_classes=100, in_channels=64),
+                )
+            ),
+            data_preprocessor=dict(type='ClsDataPreprocessor', mean=MEAN, std=STD, to_rgb=False),
+            test_dataloader=dict(
+                batch_size=4,
+                num_workers=0,
+                dataset=dataset,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+            ),
+            test_evaluator=dict(type='Accuracy'),
+        )
+    )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         student = MODELS.build(cfg.model.architecture).eval()
-        export_student(cfg, student, CIFAR100(**{k: v for k, v in dataset.items() if k != 'type'}), str(tmp_path))
+        export_student(
+            cfg,
+            student,
+            CIFAR100(**{k: v for k, v in dataset.items() if k != 'type'}),
+            str(tmp_path),
+        )
 
     normalised = (torch.tensor(images.copy()).float() - torch.tensor(MEAN)) / torch.tensor(STD)
     expected = student(normalised.permute(0, 3, 1, 2)).softmax(1).detach().numpy()
@@ -47,10 +70,14 @@ def test_arrays_and_image_files_give_the_same_logits(tmp_path):
     config, weights = str(tmp_path / 'student.py'), str(tmp_path / 'student.pth')
     exported = Config.fromfile(config)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        read = CIFAR100(**{k: v for k, v in exported.test_dataloader.dataset.items() if k != 'type'})
+        read = CIFAR100(
+            **{k: v for k, v in exported.test_dataloader.dataset.items() if k != 'type'}
+        )
     model = init_model(config, weights, device='cpu')
     packed = model.data_preprocessor(dict(inputs=[read[i]['inputs'] for i in range(4)]))['inputs']
-    np.testing.assert_allclose(model(packed).softmax(1).detach().numpy(), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        model(packed).softmax(1).detach().numpy(), expected, rtol=1e-5, atol=1e-7
+    )
 
     paths = [str(tmp_path / f'{i}.png') for i in range(4)]
     for path, image in zip(paths, images):

@@ -1,4 +1,7 @@
-"""Independent runs give what lanes side by side give, whatever they run on and whatever interrupts them."""
+"""Independent runs give what lanes side by side give, whatever they run on and whatever interrupts
+them.
+"""
+
 import io
 import json
 import os
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 
 class Here:
     """An engine that does each run in this process, at once."""
+
     tied, grace, interval = False, 0.0, 0.0
 
     def __init__(self) -> None:
@@ -64,11 +68,18 @@ def fanned(search):
 
 def test_runs_equal_lanes_side_by_side(search, fanned):
     work_dir, engine, _, _ = fanned
-    names = [f'{lane}-seed0' for lane in ['cat1', 'cat2', 'ce', 'uniform', *(f'only_{t}' for t in TEACHERS)]]
+    names = [
+        f'{lane}-seed0'
+        for lane in ['cat1', 'cat2', 'ce', 'uniform', *(f'only_{t}' for t in TEACHERS)]
+    ]
     assert engine.done == names
     assert_lanes_equal(search, work_dir, names)
-    assert len({float(weights(work_dir / 'runs' / name / 'student.pth')['head.fc.weight'][0, 0])
-                for name in names}) == len(names)
+    assert len(
+        {
+            float(weights(work_dir / 'runs' / name / 'student.pth')['head.fc.weight'][0, 0])
+            for name in names
+        }
+    ) == len(names)
 
 
 def test_the_results_are_those_of_the_evaluation_side_by_side(search, fanned):
@@ -85,13 +96,16 @@ def test_the_results_are_those_of_the_evaluation_side_by_side(search, fanned):
 
 def test_what_is_shown(fanned):
     text = fanned[3]
-    assert '7 of 7 finished, 0 running' in text and '| **cat' in text and 'student.pth' in text
+    assert '7 of 7 finished, 0 running' in text
+    assert '| **cat' in text
+    assert 'student.pth' in text
 
 
 def test_what_is_finished_is_not_run_again(fanned):
     work_dir, _, results, _ = fanned
     engine = Here()
-    assert evaluate(make_plan(work_dir), engine, io.StringIO()) == results and engine.done == []
+    assert evaluate(make_plan(work_dir), engine, io.StringIO()) == results
+    assert engine.done == []
     work(str(work_dir / 'runs' / 'ce-seed0'))
     assert lines(work_dir, 'ends_ce-seed0') == ['10']
 
@@ -102,7 +116,8 @@ def test_a_run_whose_end_was_not_noted_is_not_run_again(fanned):
     noted = dict(read(folder, 'run.json'), finished=False)
     (folder / 'run.json').write_text(json.dumps(noted))
     work(str(folder))
-    assert lines(fanned[0], 'ends_uniform-seed0') == ['10'] and read(folder, 'run.json')['finished'] is True
+    assert lines(fanned[0], 'ends_uniform-seed0') == ['10']
+    assert read(folder, 'run.json')['finished'] is True
 
 
 def test_other_candidates_are_other_runs(search, tmp_path):
@@ -117,10 +132,13 @@ def test_other_candidates_are_other_runs(search, tmp_path):
     (work_dir / 'run.json').write_text(json.dumps(noted))
     engine = Here()
     evaluate(make_plan(work_dir), engine, io.StringIO())
-    assert engine.done == FEW and lines(work_dir, 'starts_ce-seed0') == ['0', '0']
+    assert engine.done == FEW
+    assert lines(work_dir, 'starts_ce-seed0') == ['0', '0']
     assert (work_dir / 'runs' / 'cat1-seed0.1' / 'results.json').exists()
     assert (work_dir / 'runs' / 'ce-seed0.1' / 'epoch_1.pth').exists()
-    before, after = (read(work_dir / 'runs' / name, 'results.json') for name in ('cat1-seed0.1', 'cat1-seed0'))
+    before, after = (
+        read(work_dir / 'runs' / name, 'results.json') for name in ('cat1-seed0.1', 'cat1-seed0')
+    )
     assert before['config_sha256'] != after['config_sha256']
 
 
@@ -136,15 +154,22 @@ def test_another_seed_is_that_of_an_evaluation_with_it(search, tmp_path):
     with quick():
         work(wanted.folder)
     prefix = 'lanes.only_weak.student.'
-    alone, lanes = (weights(Path(folder) / 'epoch_2.pth') for folder in (wanted.folder, beside.work_dir))
-    assert same({k: v for k, v in alone.items() if k.startswith(prefix)},
-                {k: v for k, v in lanes.items() if k.startswith(prefix)})
+    alone, lanes = (
+        weights(Path(folder) / 'epoch_2.pth') for folder in (wanted.folder, beside.work_dir)
+    )
+    assert same(
+        {k: v for k, v in alone.items() if k.startswith(prefix)},
+        {k: v for k, v in lanes.items() if k.startswith(prefix)},
+    )
     results = read(tmp_path / 'beside', 'results.json')
-    assert results['config_sha256'] == config_hash(plan.side_by_side(3)) and results['seed'] == 3
+    assert results['config_sha256'] == config_hash(plan.side_by_side(3))
+    assert results['seed'] == 3
 
 
-LOCKED = ('import fcntl, sys, time; file = open(sys.argv[1], "w"); fcntl.flock(file, fcntl.LOCK_EX); '
-          'open(sys.argv[2], "w").close(); time.sleep(300)')
+LOCKED = (
+    'import fcntl, sys, time; file = open(sys.argv[1], "w"); fcntl.flock(file, fcntl.LOCK_EX); '
+    'open(sys.argv[2], "w").close(); time.sleep(300)'
+)
 
 
 @pytest.mark.parametrize('ends_it', [False, True])
@@ -154,7 +179,9 @@ def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, en
     os.makedirs(wanted.folder)
     assign(wanted)
     monkeypatch.setattr(worker_module, 'PATIENCE', 0.05)
-    first = subprocess.Popen([sys.executable, '-c', LOCKED, f'{wanted.folder}/run.lock', str(tmp_path / 'locked')])
+    first = subprocess.Popen(
+        [sys.executable, '-c', LOCKED, f'{wanted.folder}/run.lock', str(tmp_path / 'locked')]
+    )
     until((tmp_path / 'locked').exists)
     seen = []
 
@@ -172,13 +199,17 @@ def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, en
         work(wanted.folder)
     ender.join()
     first.wait()
-    assert seen == [[]] and lines(tmp_path / 'work', f'starts_{wanted.name}') == ([] if ends_it else ['0'])
+    assert seen == [[]]
+    assert lines(tmp_path / 'work', f'starts_{wanted.name}') == ([] if ends_it else ['0'])
     assert (wanted.results() is None) == ends_it
 
 
 def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
-        search, fanned, tmp_path, capfd, monkeypatch):
-    """One run is there, of two local ones one is killed; Slurm, faked, goes on with it, and all is collected."""
+    search, fanned, tmp_path, capfd, monkeypatch
+):
+    """One run is there, of two local ones one is killed; Slurm, faked, goes on with it, and all is
+    collected.
+    """
     work_dir = few(search, tmp_path / 'work')
     shutil.copytree(fanned[0] / 'runs' / 'cat2-seed0', work_dir / 'runs' / 'cat2-seed0')
     (work_dir / 'hold_cat1-seed0').touch()
@@ -194,15 +225,17 @@ def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
     out = capfd.readouterr().out
     assert code == 1
     assert '2 of 3 finished, 0 running, 1 failed' in out
-    assert 'cat1-seed0: killed by signal 9' in errors and 'the same command goes on' in errors
-    assert f"(log {work_dir / 'runs' / 'cat1-seed0' / 'log.txt'})" in out and out.count('(log ') >= 1
+    assert 'cat1-seed0: killed by signal 9' in errors
+    assert 'the same command goes on' in errors
+    assert f'(log {work_dir / "runs" / "cat1-seed0" / "log.txt"})' in out
+    assert out.count('(log ') >= 1
     assert_lanes_equal(search, work_dir, FEW[1:])
     assert not (work_dir / 'results.json').exists()
     (work_dir / 'hold_cat1-seed0').unlink()
 
     (tmp_path / 'state').mkdir()
     fake_slurm.install(tmp_path / 'bin')
-    monkeypatch.setenv('PATH', f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
     monkeypatch.setenv('FAKE_SLURM', str(tmp_path / 'state'))
     monkeypatch.setattr(SlurmEngine, 'interval', 0.2)
     command = ['evaluate_candidates', str(work_dir), '--engine', 'slurm']
@@ -215,7 +248,9 @@ def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
     assert [lines(work_dir, f'ends_{name}') for name in FEW] == [['10'], [], ['10']]
     assert_lanes_equal(search, work_dir, FEW)
     beside, results = read(search, 'results.json'), read(work_dir, 'results.json')
-    assert results['lanes'] == [row for row in beside['lanes'] if row['name'] in ('cat1', 'cat2', 'ce')]
+    assert results['lanes'] == [
+        row for row in beside['lanes'] if row['name'] in ('cat1', 'cat2', 'ce')
+    ]
     assert results['selected'] == beside['selected']
 
 
@@ -233,16 +268,26 @@ def test_a_run_has_as_many_processes_as_the_search(search, tmp_path):
     plan.lanes.pop('ce')
     plan.candidates.remove('cat2')
     results = evaluate(plan, LocalEngine(cpus_per_run=1), io.StringIO())
-    assert results['processes'] == 2 and results['iterations'] == 10
-    assert read(work_dir / 'runs' / 'cat1-seed0', 'run.json')['work']['train_dataloader']['batch_size'] == 16
+    assert results['processes'] == 2
+    assert results['iterations'] == 10
+    assert (
+        read(work_dir / 'runs' / 'cat1-seed0', 'run.json')['work']['train_dataloader']['batch_size']
+        == 16
+    )
 
 
 def test_a_search_that_stops_before_its_evaluation(tmp_path):
-    work_dir = searched(tmp_path / 'my work', evaluate=False, single_teachers=False, num_candidates=1)
+    work_dir = searched(
+        tmp_path / 'my work', evaluate=False, single_teachers=False, num_candidates=1
+    )
     assert len(read(work_dir, 'candidates.json')['candidates']) == 1
-    assert not (work_dir / 'evaluation').exists() and not (work_dir / 'results.json').exists()
-    log, = work_dir.glob('*/*.log')
-    assert f"search done; python tools/evaluate_candidates.py '{work_dir}' --engine local evaluates" in log.read_text()
+    assert not (work_dir / 'evaluation').exists()
+    assert not (work_dir / 'results.json').exists()
+    (log,) = work_dir.glob('*/*.log')
+    assert (
+        f"search done; python tools/evaluate_candidates.py '{work_dir}' --engine local evaluates"
+        in log.read_text()
+    )
     assert [run.name for run in make_plan(work_dir).runs()] == ['cat1-seed0']
 
 
@@ -250,7 +295,9 @@ def test_failed_runs_are_an_error_that_names_them(search, tmp_path):
     class Failing(Here):
         def start(self, jobs):
             self.done = [job.name for job in jobs]
-            Path(jobs[0].log).write_text('Traceback …\n[rank1]: torch.SomeError: told to\n\nit ends here\n')
+            Path(jobs[0].log).write_text(
+                'Traceback …\n[rank1]: torch.SomeError: told to\n\nit ends here\n'
+            )
 
         def poll(self):
             return dict.fromkeys(self.done, 'exit status 1')
@@ -263,12 +310,15 @@ def test_failed_runs_are_an_error_that_names_them(search, tmp_path):
     log = work_dir / 'runs' / 'cat1-seed0' / 'log.txt'
     assert first == f'  cat1-seed0: exit status 1: torch.SomeError: told to (log {log})'
     assert second.startswith('  cat2-seed0: exit status 1: no output (log ')
-    shown = next(line for line in out.getvalue().splitlines() if line.startswith('cat1-seed0  FAILED '))
+    shown = next(
+        line for line in out.getvalue().splitlines() if line.startswith('cat1-seed0  FAILED ')
+    )
     assert shown.endswith(f' exit status 1: torch.SomeError: told to (log {log})')
 
 
 def test_a_run_without_results_is_a_failure_once_they_had_time_to_be_seen(search, tmp_path):
     """On another machine's file system they are seen late."""
+
     class Late(Here):
         grace, interval = 600.0, 0.01
 
@@ -288,7 +338,8 @@ def test_a_run_without_results_is_a_failure_once_they_had_time_to_be_seen(search
     plan, engine = make_plan(work_dir), Late()
     plan.lanes.pop('cat2')
     plan.candidates.remove('cat2')
-    assert evaluate(plan, engine, io.StringIO())['selected'] == 'cat1' and engine.polls >= 3
+    assert evaluate(plan, engine, io.StringIO())['selected'] == 'cat1'
+    assert engine.polls >= 3
     engine.grace = 0.0
     work_dir = few(search, tmp_path / 'again')
     with pytest.raises(RunsFailed, match='cat1-seed0: it ended without results: no output'):

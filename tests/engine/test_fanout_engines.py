@@ -1,4 +1,7 @@
-"""Engines with commands that train nothing: they run each job once, in its place, and say how it ended."""
+"""Engines with commands that train nothing: they run each job once, in its place, and say how it
+ended.
+"""
+
 import json
 import os
 import signal
@@ -18,12 +21,19 @@ from mmdynakd.engine.fanout.slurm import SlurmEngine
 
 TIE = CHECKOUT / 'mmdynakd' / 'engine' / 'fanout' / 'tie.py'
 NOTE = 'import os, sys; open(sys.argv[1], "a").write(f"{os.environ.get(sys.argv[2])}\\n"); print("said")'
-WAIT = ('import os, runpy, sys, time; tie = runpy.run_path(sys.argv[1]); tie["end_with_parent"](); '
-        'open(sys.argv[2], "w").write(str(os.getpid())); time.sleep(300)')
+WAIT = (
+    'import os, runpy, sys, time; tie = runpy.run_path(sys.argv[1]); tie["end_with_parent"](); '
+    'open(sys.argv[2], "w").write(str(os.getpid())); time.sleep(300)'
+)
 
 
 def job(folder, name, code, *arguments) -> Job:
-    return Job(name, [sys.executable, '-c', code, *map(str, arguments)], str(folder), str(folder / f'{name}.log'))
+    return Job(
+        name,
+        [sys.executable, '-c', code, *map(str, arguments)],
+        str(folder),
+        str(folder / f'{name}.log'),
+    )
 
 
 def noting(folder, name, variable='CUDA_VISIBLE_DEVICES') -> Job:
@@ -45,16 +55,29 @@ def ends(engine, number) -> dict:
 
 def test_local_runs_all_and_says_how_each_ended(tmp_path):
     engine = LocalEngine(jobs=2)
-    engine.start([noting(tmp_path, 'good'), job(tmp_path, 'bad', 'import sys; sys.exit(3)'),
-                  job(tmp_path, 'killed', 'import os; os.kill(os.getpid(), 9)'), noting(tmp_path, 'later')])
-    assert ends(engine, 4) == dict(good=None, later=None, bad='exit status 3', killed='killed by signal 9')
-    assert (tmp_path / 'good.txt').read_text() == '\n' and (tmp_path / 'good.log').read_text() == 'said\n'
+    engine.start(
+        [
+            noting(tmp_path, 'good'),
+            job(tmp_path, 'bad', 'import sys; sys.exit(3)'),
+            job(tmp_path, 'killed', 'import os; os.kill(os.getpid(), 9)'),
+            noting(tmp_path, 'later'),
+        ]
+    )
+    assert ends(engine, 4) == dict(
+        good=None, later=None, bad='exit status 3', killed='killed by signal 9'
+    )
+    assert (tmp_path / 'good.txt').read_text() == '\n'
+    assert (tmp_path / 'good.log').read_text() == 'said\n'
     assert engine.poll() == {}
 
 
 def test_local_runs_no_more_at_a_time_than_it_may(tmp_path):
-    code = ('import os, sys, time; me = sys.argv[1] + str(os.getpid()); open(me, "w").close(); time.sleep(0.2); '
-            'n = len([x for x in os.listdir(os.path.dirname(me)) if x.startswith("on_")]); os.remove(me); sys.exit(n)')
+    code = (
+        'import os, sys, time; me = sys.argv[1] + str(os.getpid()); open(me, "w").close(); '
+        'time.sleep(0.2); '
+        'n = len([x for x in os.listdir(os.path.dirname(me)) if x.startswith("on_")]); '
+        'os.remove(me); sys.exit(n)'
+    )
     engine = LocalEngine(jobs=2)
     engine.start([job(tmp_path, f'{k}', code, f'{tmp_path}/on_') for k in range(5)])
     assert set(ends(engine, 5).values()) <= {'exit status 1', 'exit status 2'}
@@ -67,8 +90,11 @@ def test_local_gives_each_job_gpus_of_its_own(tmp_path, monkeypatch):
     engine.start([noting(tmp_path, name) for name in 'abc'])
     assert ends(engine, 3) == dict(a=None, b=None, c=None)
     seen = [(tmp_path / f'{name}.txt').read_text().strip() for name in 'abc']
-    assert seen[:2] == ['4,5', '6,7'] and seen[2] in seen[:2]
-    with pytest.raises(EngineError, match='--jobs 3 of --gpus-per-run 2 need 6 GPUs, 5 are visible'):
+    assert seen[:2] == ['4,5', '6,7']
+    assert seen[2] in seen[:2]
+    with pytest.raises(
+        EngineError, match='--jobs 3 of --gpus-per-run 2 need 6 GPUs, 5 are visible'
+    ):
         LocalEngine(jobs=3, gpus_per_run=2)
 
 
@@ -82,7 +108,7 @@ def test_visible_gpus(monkeypatch):
     assert local_engine.visible_gpus() == []
 
 
-@pytest.mark.parametrize('given, seen', [(None, '3'), ('5', '5')])
+@pytest.mark.parametrize(('given', 'seen'), [(None, '3'), ('5', '5')])
 def test_threads_of_a_run(tmp_path, monkeypatch, given, seen):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     if given:
@@ -126,7 +152,7 @@ def slurm(tmp_path, monkeypatch):
     state = tmp_path / 'slurm state'
     state.mkdir()
     fake_slurm.install(tmp_path / 'bin')
-    monkeypatch.setenv('PATH', f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
     monkeypatch.setenv('FAKE_SLURM', str(state))
     monkeypatch.setattr(SlurmEngine, 'interval', 0.05)
     return state
@@ -139,17 +165,41 @@ def called(state, name) -> list[list[str]]:
 
 def test_slurm_runs_an_array_of_what_it_is_given_word_by_word(tmp_path, slurm):
     folder = tmp_path / '100% of; $(touch x)'
-    engine = SlurmEngine(str(folder), jobs=2, cpus_per_run=3, gpus_per_run=1, partition='a b',
-                         extra=['--time=1:00', '--comment=x y'])
-    engine.start([noting(tmp_path, 'a; touch y', 'OMP_NUM_THREADS'), noting(tmp_path, 'b', 'SLURM_ARRAY_TASK_ID')])
+    engine = SlurmEngine(
+        str(folder),
+        jobs=2,
+        cpus_per_run=3,
+        gpus_per_run=1,
+        partition='a b',
+        extra=['--time=1:00', '--comment=x y'],
+    )
+    engine.start(
+        [
+            noting(tmp_path, 'a; touch y', 'OMP_NUM_THREADS'),
+            noting(tmp_path, 'b', 'SLURM_ARRAY_TASK_ID'),
+        ]
+    )
     assert ends(engine, 2) == {'a; touch y': None, 'b': None}
-    argv, = called(slurm, 'sbatch')
-    assert {'--array=0-1%2', '--cpus-per-task=3', '--gres=gpu:1', '--partition=a b', '--time=1:00', '--comment=x y',
-            '--requeue', '--ntasks=1'} <= set(argv)
-    assert (tmp_path / 'b.txt').read_text() == '1\n' and (tmp_path / 'b.log').read_text() == 'said\n'
-    assert (tmp_path / 'a; touch y.txt').read_text() in ('3\n', f"{os.environ.get('OMP_NUM_THREADS')}\n")
+    (argv,) = called(slurm, 'sbatch')
+    assert {
+        '--array=0-1%2',
+        '--cpus-per-task=3',
+        '--gres=gpu:1',
+        '--partition=a b',
+        '--time=1:00',
+        '--comment=x y',
+        '--requeue',
+        '--ntasks=1',
+    } <= set(argv)
+    assert (tmp_path / 'b.txt').read_text() == '1\n'
+    assert (tmp_path / 'b.log').read_text() == 'said\n'
+    assert (tmp_path / 'a; touch y.txt').read_text() in (
+        '3\n',
+        f'{os.environ.get("OMP_NUM_THREADS")}\n',
+    )
     assert sorted(path.name for path in folder.glob('*.log')) == ['100_0.log', '100_1.log']
-    assert not (tmp_path / 'x').exists() and not (tmp_path / 'y').exists()
+    assert not (tmp_path / 'x').exists()
+    assert not (tmp_path / 'y').exists()
     assert engine.stop() is None
 
 
@@ -158,10 +208,14 @@ def test_slurm_jobs_outlive_the_driver_and_are_not_submitted_again(tmp_path, slu
     jobs = [job(tmp_path, name, gate, tmp_path / 'open') for name in 'ab']
     first = SlurmEngine(str(tmp_path / 'jobs'))
     first.start(jobs)
-    assert first.stop() == '2 runs stay with Slurm: the same command watches them, `scancel 100` ends them'
+    assert (
+        first.stop()
+        == '2 runs stay with Slurm: the same command watches them, `scancel 100` ends them'
+    )
     again = SlurmEngine(str(tmp_path / 'jobs'))
     again.start([*jobs, noting(tmp_path, 'c')])
-    assert len(called(slurm, 'sbatch')) == 2 and '--array=0-0' in called(slurm, 'sbatch')[1]
+    assert len(called(slurm, 'sbatch')) == 2
+    assert '--array=0-0' in called(slurm, 'sbatch')[1]
     assert ends(again, 1) == dict(c=None)
     (slurm / 'down').touch()  # no answer is no end
     assert again.poll() == {}
@@ -172,7 +226,9 @@ def test_slurm_jobs_outlive_the_driver_and_are_not_submitted_again(tmp_path, slu
 
 
 def test_what_slurm_refuses_is_one_error(tmp_path, slurm, monkeypatch):
-    with pytest.raises(EngineError, match='sbatch refuses the runs: .*invalid partition specified: none'):
+    with pytest.raises(
+        EngineError, match='sbatch refuses the runs: .*invalid partition specified: none'
+    ):
         SlurmEngine(str(tmp_path / 'jobs'), partition='none').start([noting(tmp_path, 'a')])
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(EngineError, match='needs sbatch, which is not on PATH'):
@@ -181,6 +237,7 @@ def test_what_slurm_refuses_is_one_error(tmp_path, slurm, monkeypatch):
 
 def test_ray_absent_is_one_error_that_says_what_to_install(monkeypatch):
     from mmdynakd.engine.fanout.ray_cluster import RayEngine
+
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(EngineError, match=r"pip install 'mmdynakd\[ray\]'"):
         RayEngine()

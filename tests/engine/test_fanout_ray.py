@@ -1,4 +1,5 @@
 """A real Ray cluster of two nodes, one of which is killed while a run is in its midst."""
+
 import io
 import os
 import threading
@@ -20,6 +21,7 @@ NODE = dict(num_cpus=1, object_store_memory=80 * 2**20)
 @pytest.fixture(scope='module')
 def cluster():
     from ray.cluster_utils import Cluster
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('RAY_USAGE_STATS_ENABLED', '0')
         cluster = Cluster(initialize_head=True, head_node_args=dict(NODE, include_dashboard=False))
@@ -31,7 +33,7 @@ def cluster():
 
 
 def raylet(node) -> int:
-    process, = (info.process for info in node.all_processes['raylet'])
+    (process,) = (info.process for info in node.all_processes['raylet'])
     return process.pid
 
 
@@ -48,14 +50,18 @@ def ancestors(pid: int) -> list[int]:
 
 
 def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
-    """Two of three runs are held in their midst, one a node. The second node is killed; then all go on."""
+    """Two of three runs are held in their midst, one a node. The second node is killed; then all go
+    on.
+    """
     work_dir, node = few(fanout_search, tmp_path / 'work'), cluster.add_node(**NODE)
     for name in FEW:
         (work_dir / f'hold_{name}').touch()
     lost = []
 
     def held() -> dict[str, list[int]]:
-        return {name: ancestors(int(pid)) for name in FEW for pid in lines(work_dir, f'held_{name}')[:1]}
+        return {
+            name: ancestors(int(pid)) for name in FEW for pid in lines(work_dir, f'held_{name}')[:1]
+        }
 
     def kill_a_node():
         try:
@@ -73,13 +79,16 @@ def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
     killer.join()
     assert len(lost) == 1  # a run was on that node, in its midst
     assert [lines(work_dir, f'ends_{name}') for name in FEW] == [['10']] * 3
-    assert {name: lines(work_dir, f'starts_{name}') for name in FEW} == \
-        {name: ['0', '5'] if name in lost else ['0'] for name in FEW}
+    assert {name: lines(work_dir, f'starts_{name}') for name in FEW} == {
+        name: ['0', '5'] if name in lost else ['0'] for name in FEW
+    }
     assert 'try 2 of 4' in out.getvalue()
     assert_lanes_equal(fanout_search, work_dir, FEW)
     assert results == read(work_dir, 'results.json')
     beside = read(fanout_search, 'results.json')
-    assert results['lanes'] == [row for row in beside['lanes'] if row['name'] in ('cat1', 'cat2', 'ce')]
+    assert results['lanes'] == [
+        row for row in beside['lanes'] if row['name'] in ('cat1', 'cat2', 'ce')
+    ]
     assert results['selected'] == beside['selected']
 
 
@@ -88,15 +97,25 @@ def test_tries_are_bounded_and_failures_are_not_tried_again(cluster, tmp_path):
     engine = RayEngine(cluster.address, retries=1)
     deadly = 'import os, sys; open(sys.argv[1], "a").write("x"); os.kill(os.getppid(), 9)'
     elsewhere = job(tmp_path, 'elsewhere', '')
-    engine.start([job(tmp_path, 'deadly', deadly, tmp_path / 'tries'), job(tmp_path, 'bad', 'import sys; sys.exit(3)'),
-                  noting(tmp_path, 'good', 'OMP_NUM_THREADS'),
-                  type(elsewhere)('elsewhere', elsewhere.argv, '/not/here', elsewhere.log)])
+    engine.start(
+        [
+            job(tmp_path, 'deadly', deadly, tmp_path / 'tries'),
+            job(tmp_path, 'bad', 'import sys; sys.exit(3)'),
+            noting(tmp_path, 'good', 'OMP_NUM_THREADS'),
+            type(elsewhere)('elsewhere', elsewhere.argv, '/not/here', elsewhere.log),
+        ]
+    )
     found = ends(engine, 4)
     engine.stop()
-    assert found['good'] is None and found['bad'] == 'exit status 3' and found['deadly'].endswith('in 2 tries')
+    assert found['good'] is None
+    assert found['bad'] == 'exit status 3'
+    assert found['deadly'].endswith('in 2 tries')
     assert '/not/here is not on' in found['elsewhere']
-    assert (tmp_path / 'tries').read_text() == 'xx' and (tmp_path / 'good.txt').read_text() == '1\n'
+    assert (tmp_path / 'tries').read_text() == 'xx'
+    assert (tmp_path / 'good.txt').read_text() == '1\n'
     assert (tmp_path / 'good.log').read_text() == 'said\n'
-    with pytest.raises(EngineError, match='no node of the Ray cluster has 2 CPUs and 0 GPUs.*1 CPUs, 0 GPUs'):
+    with pytest.raises(
+        EngineError, match='no node of the Ray cluster has 2 CPUs and 0 GPUs.*1 CPUs, 0 GPUs'
+    ):
         RayEngine(cluster.address, cpus_per_run=2).start([])
     ray.shutdown()

@@ -1,4 +1,7 @@
-"""Killed at any moment and started again by the same command, a run ends bit for bit as one that is left alone."""
+"""Killed at any moment and started again by the same command, a run ends bit for bit as one that is
+left alone.
+"""
+
 import os
 import random
 import signal
@@ -19,33 +22,49 @@ from test_resume import by_epoch
 from mmdynakd.engine import determinism
 from mmdynakd.engine.launch import train
 
-pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='no os.fork here: the runs to kill are forked')
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, 'fork'), reason='no os.fork here: the runs to kill are forked'
+)
 
 
 @OPTIM_WRAPPERS.register_module()
 class CpuAmp(AmpOptimWrapper):
-    """MMEngine's, with torch's true scaler on the CPU, where MMEngine refuses it; the scale grows every other step."""
+    """MMEngine's, with torch's true scaler on the CPU, where MMEngine refuses it; the scale grows
+    every other step.
+    """
 
     def __init__(self, **kwargs) -> None:
-        with mock.patch('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True):
+        with mock.patch(
+            'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
+        ):
             super().__init__(dtype='bfloat16', **kwargs)
-        if hasattr(torch.amp, 'GradScaler'):  # torch >= 2.3; before, the scaler is one that does nothing on the CPU
+        if hasattr(
+            torch.amp, 'GradScaler'
+        ):  # torch >= 2.3; before, the scaler is one that does nothing on the CPU
             self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=64.0, growth_interval=2)
 
 
 @HOOKS.register_module()
 class Jitter(Hook):
-    """Draws from the global generators in every step, as batch augmentations do; a batch passed over draws nothing."""
+    """Draws from the global generators in every step, as batch augmentations do; a batch passed
+    over draws nothing.
+    """
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         shift = int(np.random.randint(3)) + random.randrange(3)  # noqa: NPY002
-        data_batch['inputs'] = [image + shift + int(torch.randint(3, ())) for image in data_batch['inputs']]
+        data_batch['inputs'] = [
+            image + shift + int(torch.randint(3, ())) for image in data_batch['inputs']
+        ]
 
 
 def config(work: Path):
-    """All that has a state: θ and weights, momentum, AMP's scale, pending gradients, averaged weights, schedulers."""
+    """All that has a state: θ and weights, momentum, AMP's scale, pending gradients, averaged
+    weights, schedulers.
+    """
     cfg = by_epoch(work)
-    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=2)  # of epochs of 5
+    cfg.default_hooks.checkpoint.update(
+        by_epoch=False, interval=3, max_keep_ckpts=2
+    )  # of epochs of 5
     cfg.optim_wrapper.student.update(type='CpuAmp', accumulative_counts=2)
     cfg.custom_hooks += [dict(type='EMAHook', momentum=0.1), dict(type='Jitter')]
     return cfg
@@ -68,8 +87,18 @@ def whole(tmp_path_factory):
 def assert_equal(whole, work: str) -> None:
     equal = determinism.differences(whole.work, work)
     assert all(equal.values()), equal
-    assert {'candidates.json', 'theta.csv', 'results.json', 'student.pth', 'state_dict', 'optimizer',
-            'param_schedulers', 'ema_state_dict', 'dynakd_search', 'mmdynakd_resume'} <= {Path(k).name for k in equal}
+    assert {
+        'candidates.json',
+        'theta.csv',
+        'results.json',
+        'student.pth',
+        'state_dict',
+        'optimizer',
+        'param_schedulers',
+        'ema_state_dict',
+        'dynakd_search',
+        'mmdynakd_resume',
+    } <= {Path(k).name for k in equal}
     assert not list(Path(work).rglob('*.tmp'))
 
 
@@ -80,13 +109,20 @@ def test_killed_at_random_moments(whole):
 
 
 class Deadly:
-    """Kills its process at the ``fatal``-th touch of a file: half written, written but not there yet, or there."""
+    """Kills its process at the ``fatal``-th touch of a file: half written, written but not there
+    yet, or there.
+    """
 
     def __init__(self, fatal: int) -> None:
         self.left = fatal
 
     def __enter__(self) -> None:
-        for name, half in (('fsync', True), ('replace', False), ('remove', False), ('rename', False)):
+        for name, half in (
+            ('fsync', True),
+            ('replace', False),
+            ('remove', False),
+            ('rename', False),
+        ):
             setattr(os, name, self._counted(getattr(os, name), half))
 
     def __exit__(self, *_) -> None:
@@ -102,6 +138,7 @@ class Deadly:
             act(target, *args, **kwargs)
             if self.left == 1 and not half:
                 self.die()
+
         return counted
 
     @staticmethod
@@ -124,5 +161,3 @@ def test_killed_at_every_kind_of_write(whole):
     assert determinism.attempt(trains, work)
     assert_equal(whole, work)
     assert 'goes on from' in Path(f'{work}.log').read_text()
-
-

@@ -1,4 +1,5 @@
 """The loops: which batches are served when, and what validation measures."""
+
 import random
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -18,7 +19,9 @@ from mmdynakd.models import DynaKD
 
 
 class Notes(Hook):
-    """The images (and θ) of every lower step, in order; those of the upper steps come in by ``spy``."""
+    """The images (and θ) of every lower step, in order; those of the upper steps come in by
+    ``spy``.
+    """
 
     def __init__(self) -> None:
         self.events: list[SimpleNamespace] = []
@@ -28,7 +31,9 @@ class Notes(Hook):
 
     def note(self, kind: str, batch: dict, model) -> None:
         ids = [sample.sample_idx for sample in batch['data_samples']]
-        self.events.append(SimpleNamespace(kind=kind, ids=ids, theta=model.lanes['search'].selection.probs()))
+        self.events.append(
+            SimpleNamespace(kind=kind, ids=ids, theta=model.lanes['search'].selection.probs())
+        )
 
     def ids(self, kind: str) -> list[list[int]]:
         return [event.ids for event in self.events if event.kind == kind]
@@ -44,7 +49,7 @@ def search_only(work, train: int = 72, upper: int = 40, **options):
         cfg.train_cfg.upper_dataloader.dataset.indices = upper
         loaders.append(cfg.train_cfg.upper_dataloader)
     for loader in loaders:
-        loader.dataset.pipeline[-1].meta_keys = ('sample_idx', )
+        loader.dataset.pipeline[-1].meta_keys = ('sample_idx',)
     return cfg
 
 
@@ -70,25 +75,32 @@ def served(cfg, monkeypatch) -> Notes:
 
 def rounds(batches: list[list[int]], length: int) -> list[list[int]]:
     """The image numbers of every whole round of ``length`` batches."""
-    whole = [batches[i:i + length] for i in range(0, len(batches) - length + 1, length)]
+    whole = [batches[i : i + length] for i in range(0, len(batches) - length + 1, length)]
     return [sum(part, []) for part in whole]
 
 
 def by_iteration(cfg, iterations: int):
     upper = cfg.train_cfg.upper_dataloader
     cfg.pop('train_cfg')
-    cfg.train_cfg = dict(type='mmdynakd.BilevelIterTrainLoop', max_iters=iterations, val_interval=iterations,
-                         upper_dataloader=upper)
+    cfg.train_cfg = dict(
+        type='mmdynakd.BilevelIterTrainLoop',
+        max_iters=iterations,
+        val_interval=iterations,
+        upper_dataloader=upper,
+    )
     cfg.param_scheduler.student = dict(type='CosineAnnealingLR', T_max=iterations, by_epoch=False)
     cfg.default_hooks.checkpoint.by_epoch = False
     return cfg
 
 
 @pytest.mark.parametrize('loop', ['epochs', 'iterations'])
-@pytest.mark.parametrize(('train', 'upper', 'epochs', 'lower_length', 'upper_length'), [
-    (72, 40, 2, 5, 3), (20, 56, 4, 2, 4)])
-def test_train_defines_the_epoch_and_the_other_cycles(tmp_path, monkeypatch, loop, train, upper, epochs,
-                                                      lower_length, upper_length):
+@pytest.mark.parametrize(
+    ('train', 'upper', 'epochs', 'lower_length', 'upper_length'),
+    [(72, 40, 2, 5, 3), (20, 56, 4, 2, 4)],
+)
+def test_train_defines_the_epoch_and_the_other_cycles(
+    tmp_path, monkeypatch, loop, train, upper, epochs, lower_length, upper_length
+):
     cfg = search_only(tmp_path / 'work', train, upper, **{'train_cfg.max_epochs': epochs})
     steps = epochs * lower_length
     notes = served(by_iteration(cfg, steps) if loop == 'iterations' else cfg, monkeypatch)
@@ -100,11 +112,17 @@ def test_train_defines_the_epoch_and_the_other_cycles(tmp_path, monkeypatch, loo
         assert all(before != after for before, after in zip(found, found[1:]))  # reshuffled
 
 
-@pytest.mark.parametrize(('interval', 'warmup', 'upper_at'), [
-    (1, 7, [7, 8, 9]), (3, 2, [2, 5, 8]), (4, 0, [0, 4, 8])])
+@pytest.mark.parametrize(
+    ('interval', 'warmup', 'upper_at'), [(1, 7, [7, 8, 9]), (3, 2, [2, 5, 8]), (4, 0, [0, 4, 8])]
+)
 def test_upper_steps_come_when_they_are_due(tmp_path, monkeypatch, interval, warmup, upper_at):
-    notes = served(search_only(tmp_path / 'work', **{
-        'optim_wrapper.upper_interval': interval, 'optim_wrapper.warmup': warmup}), monkeypatch)
+    notes = served(
+        search_only(
+            tmp_path / 'work',
+            **{'optim_wrapper.upper_interval': interval, 'optim_wrapper.warmup': warmup},
+        ),
+        monkeypatch,
+    )
     kinds, found = [event.kind for event in notes.events], []
     for index, kind in enumerate(kinds):
         if kind == 'upper':
@@ -117,12 +135,20 @@ def test_upper_steps_come_when_they_are_due(tmp_path, monkeypatch, interval, war
 
 
 @pytest.mark.parametrize('loop', ['epochs', 'iterations'])
-@pytest.mark.parametrize(('break_', 'message'), [
-    (lambda cfg: cfg.train_cfg.update(upper_dataloader=None), 'set train_cfg.upper_dataloader'),
-    (lambda cfg: cfg.train_cfg.upper_dataloader.update(drop_last=True, batch_size=64),
-     'the validation split is empty .*: check train_cfg.upper_dataloader.dataset'),
-    (lambda cfg: cfg.train_cfg.upper_dataloader.dataset.update(indices=[]),
-     'the validation split is empty .*: check train_cfg.upper_dataloader.dataset')])
+@pytest.mark.parametrize(
+    ('break_', 'message'),
+    [
+        (lambda cfg: cfg.train_cfg.update(upper_dataloader=None), 'set train_cfg.upper_dataloader'),
+        (
+            lambda cfg: cfg.train_cfg.upper_dataloader.update(drop_last=True, batch_size=64),
+            'the validation split is empty .*: check train_cfg.upper_dataloader.dataset',
+        ),
+        (
+            lambda cfg: cfg.train_cfg.upper_dataloader.dataset.update(indices=[]),
+            'the validation split is empty .*: check train_cfg.upper_dataloader.dataset',
+        ),
+    ],
+)
 def test_a_search_without_validation_images_is_an_error(tmp_path, loop, break_, message):
     cfg = search_only(tmp_path / 'work')
     if loop == 'iterations':
@@ -135,7 +161,9 @@ def test_a_search_without_validation_images_is_an_error(tmp_path, loop, break_, 
 
 def loader(count: int = 10, batch_size: int = 4) -> DataLoader:
     data = list(range(count))
-    return DataLoader(data, batch_size, sampler=DefaultSampler(data, shuffle=True, seed=3), collate_fn=list)
+    return DataLoader(
+        data, batch_size, sampler=DefaultSampler(data, shuffle=True, seed=3), collate_fn=list
+    )
 
 
 def states() -> tuple:
@@ -159,7 +187,8 @@ def test_cycling_leaves_the_global_generators_alone():
 def test_cycling_from_any_position_serves_what_would_have_come(start):
     whole = take(CyclingBatches(loader()), 9)
     assert take(CyclingBatches(loader(), start), 9 - start) == whole[start:]
-    assert sorted(sum(whole[3:6], [])) == list(range(10)) and whole[:3] != whole[3:6]
+    assert sorted(sum(whole[3:6], [])) == list(range(10))
+    assert whole[:3] != whole[3:6]
 
 
 def test_a_seed_ties_the_generators_to_the_position():
@@ -178,7 +207,9 @@ def test_a_seed_ties_the_generators_to_the_position():
 
 def test_lane_metrics_are_those_of_each_student_alone(tmp_path):
     cfg = search_only(tmp_path / 'work')
-    cfg.model.lanes = dict(a=dict(distribution=dict(probs='uniform')), b=dict(distribution=None), c={})
+    cfg.model.lanes = dict(
+        a=dict(distribution=dict(probs='uniform')), b=dict(distribution=None), c={}
+    )
     cfg.val_evaluator = dict(type='Accuracy', topk=(1, 3))
     runner = built(cfg)
     for seed, lane in enumerate(runner.model.lanes.values(), 20):

@@ -1,4 +1,7 @@
-"""Teachers are looked at before the first step: broken ones are named, and nothing else is different."""
+"""Teachers are looked at before the first step: broken ones are named, and nothing else is
+different.
+"""
+
 import random
 
 import fault_parts  # noqa: F401
@@ -39,7 +42,9 @@ def said(monkeypatch):
 def by_iteration(cfg):
     upper = cfg.train_cfg.upper_dataloader
     cfg.pop('train_cfg')
-    cfg.train_cfg = dict(type='mmdynakd.BilevelIterTrainLoop', max_iters=6, val_interval=6, upper_dataloader=upper)
+    cfg.train_cfg = dict(
+        type='mmdynakd.BilevelIterTrainLoop', max_iters=6, val_interval=6, upper_dataloader=upper
+    )
     cfg.param_scheduler.student = dict(type='CosineAnnealingLR', T_max=6, by_epoch=False)
     cfg.default_hooks.checkpoint.by_epoch = False
     return cfg
@@ -47,21 +52,29 @@ def by_iteration(cfg):
 
 def in_arrays(cfg):
     loader = cfg.train_dataloader
-    loader.dataset = dict(type='mmdynakd.ArrayDataset', dataset={**loader.dataset, 'pipeline': []}, crop_padding=1)
+    loader.dataset = dict(
+        type='mmdynakd.ArrayDataset', dataset={**loader.dataset, 'pipeline': []}, crop_padding=1
+    )
     loader.collate_fn = dict(type='mmdynakd.batch_collate')
     loader.sampler.type = 'mmdynakd.ViewSampler'
     cfg.model.fast = 'fp32'
     return cfg
 
 
-@pytest.mark.parametrize('kind', [lambda cfg: cfg, by_iteration, in_arrays], ids=['epochs', 'iterations', 'arrays'])
+@pytest.mark.parametrize(
+    'kind', [lambda cfg: cfg, by_iteration, in_arrays], ids=['epochs', 'iterations', 'arrays']
+)
 def test_a_run_ends_bit_for_bit_as_without_the_look(tmp_path, said, monkeypatch, kind):
     looked = []
     output = probe.TeacherEnsemble.output
-    monkeypatch.setattr(probe.TeacherEnsemble, 'output',
-                        lambda self, name, inputs: looked.append((name, len(inputs))) or output(self, name, inputs))
+    monkeypatch.setattr(
+        probe.TeacherEnsemble,
+        'output',
+        lambda self, name, inputs: looked.append((name, len(inputs))) or output(self, name, inputs),
+    )
     found = run(kind(search(tmp_path / 'a' / 'work')))
-    assert looked == [(name, 16) for name in TEACHERS] and said == []
+    assert looked == [(name, 16) for name in TEACHERS]
+    assert said == []
     with monkeypatch.context() as patch:
         patch.setattr(bilevel, 'probe_teachers', lambda *_: None)
         expected = run(kind(search(tmp_path / 'b' / 'work')))
@@ -88,10 +101,15 @@ def test_a_teacher_that_gives_nothing_finite_is_named_before_the_first_step(tmp_
     path = change(cfg, 'middle', conv=float('nan'))
     with pytest.raises(ValueError) as error:
         run(cfg)
-    for part in ("teacher 'middle' gives outputs that are not finite for 16 of 16 training images", path,
-                 '1 of its tensors are not finite, the first is backbone.conv1.weight', 'tools/check_teachers.py'):
+    for part in (
+        "teacher 'middle' gives outputs that are not finite for 16 of 16 training images",
+        path,
+        '1 of its tensors are not finite, the first is backbone.conv1.weight',
+        'tools/check_teachers.py',
+    ):
         assert part in str(error.value), part
-    assert 'strong' not in str(error.value) and not list((tmp_path / 'work').glob('*.pth'))
+    assert 'strong' not in str(error.value)
+    assert not list((tmp_path / 'work').glob('*.pth'))
 
 
 def test_a_teacher_that_no_lane_employs_is_not_asked(tmp_path):
@@ -106,12 +124,21 @@ def test_a_constant_teacher_is_a_warning(tmp_path, said):
     path = change(cfg, 'weak', head=0.0)
     run(cfg)
     assert len(said) == 1
-    assert said[0].startswith(f"teacher 'weak' says the same of 16 different images (checkpoint {path})")
+    assert said[0].startswith(
+        f"teacher 'weak' says the same of 16 different images (checkpoint {path})"
+    )
 
 
-@pytest.mark.parametrize(('rows', 'constant'), [
-    ([[1.0, 2.0], [1.0, 2.0]], True), ([[1.0, 2.0], [1.0 + 1e-6, 2.0]], True), ([[1.0, 2.0], [1.001, 2.0]], False),
-    ([[0.0, 0.0], [0.0, 0.0]], True), ([[1.0, 2.0]], False)])
+@pytest.mark.parametrize(
+    ('rows', 'constant'),
+    [
+        ([[1.0, 2.0], [1.0, 2.0]], True),
+        ([[1.0, 2.0], [1.0 + 1e-6, 2.0]], True),
+        ([[1.0, 2.0], [1.001, 2.0]], False),
+        ([[0.0, 0.0], [0.0, 0.0]], True),
+        ([[1.0, 2.0]], False),
+    ],
+)
 def test_constant_up_to_rounding(rows, constant):
     assert probe._constant([torch.tensor(rows)]) == constant
 
@@ -120,7 +147,10 @@ def test_bad_images_are_not_a_teachers_fault(tmp_path, said):
     """Those are left out; without any others nothing is said of teachers."""
     for name, indices in (('one', [0]), ('all', list(range(72)))):
         cfg = search(tmp_path / name / 'work', **{'optim_wrapper.max_skipped': 100})
-        cfg.train_dataloader.dataset.pipeline = [dict(type='Spoil', indices=indices), dict(type='PackInputs')]
+        cfg.train_dataloader.dataset.pipeline = [
+            dict(type='Spoil', indices=indices),
+            dict(type='PackInputs'),
+        ]
         cfg.model.lanes = dict(a=dict(distribution=dict(probs='uniform')))
         run(cfg)
     assert said == []

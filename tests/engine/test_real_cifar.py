@@ -1,4 +1,5 @@
 """The CPU-sized CIFAR-100 config on real images with real teachers, through the command line."""
+
 import os
 import re
 import subprocess
@@ -44,7 +45,9 @@ def test_loaded_teachers_are_as_accurate_as_published(shared, cifar100_root, che
     limits = dict(indices=IMAGES, pipeline=[], serialize_data=False)
     samples = list(CIFAR100(cifar100_root, split='val', verify=False, download=False, **limits))
     labels = torch.tensor([sample['gt_label'] for sample in samples])
-    images = torch.stack([torch.from_numpy(sample['img']) for sample in samples]).permute(0, 3, 1, 2)
+    images = torch.stack([torch.from_numpy(sample['img']) for sample in samples]).permute(
+        0, 3, 1, 2
+    )
     records = ensemble.run(TEACHERS, images)
     for name in TEACHERS:
         accuracy = 100 * (records[name][keys[name]][0].argmax(1) == labels).float().mean().item()
@@ -57,22 +60,45 @@ def test_loaded_teachers_are_as_accurate_as_published(shared, cifar100_root, che
 def test_both_stages_by_the_command_line(tmp_path, cifar100_root, checkpoints):
     upper = 'train_cfg.upper_dataloader'
     limits = {'train_dataloader': 256, upper: 128, 'val_dataloader': 128, 'test_dataloader': 128}
-    options = [f'{loader}.dataset.{key}={value}' for loader, count in limits.items() for key, value in
-               dict(data_root=cifar100_root, verify=False, download=False, indices=count).items()]
+    options = [
+        f'{loader}.dataset.{key}={value}'
+        for loader, count in limits.items()
+        for key, value in dict(
+            data_root=cifar100_root, verify=False, download=False, indices=count
+        ).items()
+    ]
     options += [f'model.teachers.{name}.checkpoint={path}' for name, path in checkpoints.items()]
-    options += ['train_cfg.max_epochs=1', 'custom_hooks.0.num_candidates=1', 'custom_hooks.0.baselines=None',
-                'custom_hooks.0.single_teachers=False',
-                'custom_hooks.0.evaluation.train_cfg.max_epochs=1', 'optim_wrapper.upper_interval=1']
-    command = [sys.executable, str(CHECKOUT / 'tools' / 'train.py'), str(CONFIG),
-               '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options]
+    options += [
+        'train_cfg.max_epochs=1',
+        'custom_hooks.0.num_candidates=1',
+        'custom_hooks.0.baselines=None',
+        'custom_hooks.0.single_teachers=False',
+        'custom_hooks.0.evaluation.train_cfg.max_epochs=1',
+        'optim_wrapper.upper_interval=1',
+    ]
+    command = [
+        sys.executable,
+        str(CHECKOUT / 'tools' / 'train.py'),
+        str(CONFIG),
+        '--work-dir',
+        str(tmp_path / 'work'),
+        '--cfg-options',
+        *options,
+    ]
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get('PYTHONPATH')]))
-    ended = subprocess.run(command, cwd=tmp_path, env=dict(os.environ, PYTHONPATH=path), capture_output=True,
-                           text=True, timeout=600)
+    ended = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=path),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     work = tmp_path / 'work'
-    candidate, = read(work, 'candidates.json')['candidates']
+    (candidate,) = read(work, 'candidates.json')['candidates']
     results = read(work, 'results.json')
-    row, = results['lanes']
+    (row,) = results['lanes']
     assert results['selected'] == row['name'] == candidate['name'] == 'cat1'
     assert results['teachers'] == list(row['theta']) == list(TEACHERS)
     assert row['theta'] == pytest.approx(candidate['theta'], abs=1e-15)
@@ -85,4 +111,9 @@ def test_both_stages_by_the_command_line(tmp_path, cifar100_root, checkpoints):
         assert 0 <= right[0] <= right[1] <= 128
     exported = torch.load(work / 'student.pth', weights_only=True)['state_dict']
     assert exported['head.fc.weight'].shape == (100, 64)
-    assert {path.name for path in work.iterdir()} >= {'theta.csv', 'theta.png', 'results.md', 'student.py'}
+    assert {path.name for path in work.iterdir()} >= {
+        'theta.csv',
+        'theta.png',
+        'results.md',
+        'student.py',
+    }

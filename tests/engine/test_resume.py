@@ -1,4 +1,5 @@
 """A run that was cut off and goes on ends where the uninterrupted one ends, bit for bit."""
+
 import functools
 import re
 from unittest import mock
@@ -12,28 +13,40 @@ FILES = ('candidates.json', 'theta.csv')
 
 @pytest.fixture(autouse=True)
 def weights_only(monkeypatch):
-    """Every load is weights-only, whatever MMEngine asks for, from torch 2.4 on (compat.py says why)."""
+    """Every load is weights-only, whatever MMEngine asks for, from torch 2.4 on (compat.py says
+    why).
+    """
     if tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 4):
         load = torch.load
-        monkeypatch.setattr(torch, 'load', lambda *a, **kwargs: load(*a, **{**kwargs, 'weights_only': True}))
+        monkeypatch.setattr(
+            torch, 'load', lambda *a, **kwargs: load(*a, **{**kwargs, 'weights_only': True})
+        )
 
 
 def by_epoch(work, **options):
     """4 epochs of 5 iterations, images cropped at random; the upper loader has 3 batches, shuffled."""
-    cfg = search_config(work, **{'train_cfg.max_epochs': 4, 'param_scheduler.student.T_max': 4, **options})
+    cfg = search_config(
+        work, **{'train_cfg.max_epochs': 4, 'param_scheduler.student.T_max': 4, **options}
+    )
     cfg.custom_hooks[0].pop('baselines')
-    cfg.custom_hooks[0].update(num_candidates=3, single_teachers=False,
-                               evaluation={'train_cfg.max_epochs': 3, 'param_scheduler.student.T_max': 3})
+    cfg.custom_hooks[0].update(
+        num_candidates=3,
+        single_teachers=False,
+        evaluation={'train_cfg.max_epochs': 3, 'param_scheduler.student.T_max': 3},
+    )
     return cfg
 
 
 def by_iteration(work, **options):
-    """14 iterations, a checkpoint every third: neither rounds of 5 nor upper rounds of 3 × 2 end there."""
+    """14 iterations, a checkpoint every third: neither rounds of 5 nor upper rounds of 3 × 2 end
+    there.
+    """
     cfg = by_epoch(work)
     upper = cfg.train_cfg.upper_dataloader
     cfg.pop('train_cfg')
-    cfg.train_cfg = dict(type='mmdynakd.BilevelIterTrainLoop', max_iters=14, val_interval=7,
-                         upper_dataloader=upper)
+    cfg.train_cfg = dict(
+        type='mmdynakd.BilevelIterTrainLoop', max_iters=14, val_interval=7, upper_dataloader=upper
+    )
     cfg.optim_wrapper.update(upper_interval=2, warmup=1)
     cfg.param_scheduler.student = dict(type='CosineAnnealingLR', T_max=14, by_epoch=False)
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3)
@@ -76,8 +89,10 @@ def assert_equal_runs(first, second, pattern: str) -> None:
 
 
 # epoch 2 was saved, epoch 3 was cut off in its midst; iteration 6 was saved, 7 done
-@pytest.mark.parametrize(('make', 'at', 'saved', 'pattern'), [
-    (by_epoch, 12, 'epoch_2.pth', 'epoch_*.pth'), (by_iteration, 7, 'iter_6.pth', 'iter_*.pth')])
+@pytest.mark.parametrize(
+    ('make', 'at', 'saved', 'pattern'),
+    [(by_epoch, 12, 'epoch_2.pth', 'epoch_*.pth'), (by_iteration, 7, 'iter_6.pth', 'iter_*.pth')],
+)
 def test_an_interrupted_search_ends_as_the_whole_one(folder, tmp_path, make, at, saved, pattern):
     expected = whole(make, folder / make.__name__)
     thetas = [list(c['theta'].values()) for c in read(expected, 'candidates.json')['candidates']]
@@ -90,8 +105,10 @@ def test_an_interrupted_search_ends_as_the_whole_one(folder, tmp_path, make, at,
     assert_equal_runs(expected, tmp_path / 'work', pattern)
 
 
-@pytest.mark.parametrize(('make', 'at', 'saved', 'pattern'), [
-    (by_epoch, 7, 'epoch_1.pth', 'epoch_*.pth'), (by_iteration, 8, 'iter_6.pth', 'iter_*.pth')])
+@pytest.mark.parametrize(
+    ('make', 'at', 'saved', 'pattern'),
+    [(by_epoch, 7, 'epoch_1.pth', 'epoch_*.pth'), (by_iteration, 8, 'iter_6.pth', 'iter_*.pth')],
+)
 def test_an_interrupted_evaluation_goes_on(folder, tmp_path, make, at, saved, pattern):
     expected = whole(make, folder / make.__name__)
     cut_off(make(tmp_path / 'work'), at, 'evaluation')

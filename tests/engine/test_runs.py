@@ -1,4 +1,5 @@
 """What a work dir says of its run, and what the same command then does."""
+
 import errno
 import os
 import random
@@ -25,8 +26,15 @@ from mmdynakd.report import versions
 @pytest.fixture
 def cfg(tmp_path) -> Config:
     loader = dict(batch_size=16, dataset=dict(type='X'))
-    return Config(dict(model=dict(teachers=dict(strong=1, middle=2, alpha=3)), lr=0.1, train_dataloader=loader,
-                       train_cfg=dict(upper_dataloader=loader, max_epochs=3), work_dir=str(tmp_path / 'work')))
+    return Config(
+        dict(
+            model=dict(teachers=dict(strong=1, middle=2, alpha=3)),
+            lr=0.1,
+            train_dataloader=loader,
+            train_cfg=dict(upper_dataloader=loader, max_epochs=3),
+            work_dir=str(tmp_path / 'work'),
+        )
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -48,22 +56,40 @@ def cut(path: Path) -> None:
 
 
 def content(folder) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob('*') if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob('*')
+        if path.is_file()
+    }
 
 
 def test_a_run_is_noted_before_it_starts(cfg):
-    assert begin(cfg) and not cfg.resume
+    assert begin(cfg)
+    assert not cfg.resume
     run = read_run(cfg.work_dir)
-    assert run['finished'] is False and dict(run['config'], resume=False) == cfg.to_dict()
-    assert list(run['config']['model']['teachers']) == ['strong', 'middle', 'alpha']  # their order is kept
+    assert run['finished'] is False
+    assert dict(run['config'], resume=False) == cfg.to_dict()
+    assert list(run['config']['model']['teachers']) == [
+        'strong',
+        'middle',
+        'alpha',
+    ]  # their order is kept
     assert run['versions'] == versions()
 
 
 def test_an_unfinished_run_goes_on_from_its_newest_checkpoint(cfg, capsys):
     begin(cfg)
-    for name in ('epoch_2.pth', 'epoch_10.pth', 'epoch_9.pth', 'best_accuracy_epoch_11.pth', 'student.pth'):
+    for name in (
+        'epoch_2.pth',
+        'epoch_10.pth',
+        'epoch_9.pth',
+        'best_accuracy_epoch_11.pth',
+        'student.pth',
+    ):
         save(cfg, name)
-    assert begin(cfg) and cfg.resume and cfg.load_from.endswith('/epoch_10.pth')
+    assert begin(cfg)
+    assert cfg.resume
+    assert cfg.load_from.endswith('/epoch_10.pth')
     assert 'goes on from' in capsys.readouterr().out
 
 
@@ -84,13 +110,16 @@ def test_a_broken_newest_checkpoint_falls_back_to_the_one_before(cfg):
     with mock.patch.object(checkpoints, 'print_log') as said:
         assert begin(cfg)
     assert cfg.load_from.endswith('/epoch_1.pth')
-    assert [f'epoch_{n}.pth is damaged' in call.args[0] for n, call in zip((3, 2), said.call_args_list)] == [True] * 2
+    assert [
+        f'epoch_{n}.pth is damaged' in call.args[0] for n, call in zip((3, 2), said.call_args_list)
+    ] == [True] * 2
 
 
 def test_all_checkpoints_broken_start_the_run_over(cfg, capsys):
     begin(cfg)
     cut(save(cfg, 'epoch_1.pth'))
-    assert begin(cfg) and not cfg.resume
+    assert begin(cfg)
+    assert not cfg.resume
     assert 'no intact checkpoint' in capsys.readouterr().out
 
 
@@ -100,11 +129,15 @@ def test_no_flipped_byte_passes_for_a_weight(cfg):
     whole, expected = path.read_bytes(), torch.load(path, weights_only=True)['state_dict']['weight']
     chance, refused = random.Random(0), 0
     for place in chance.sample(range(len(whole)), 250):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1:])
+        path.write_bytes(
+            whole[:place] + bytes([whole[place] ^ 1 << chance.randrange(8)]) + whole[place + 1 :]
+        )
         if checkpoints.damage_of(str(path)):
             refused += 1
         else:
-            assert torch.equal(torch.load(path, weights_only=True)['state_dict']['weight'], expected)
+            assert torch.equal(
+                torch.load(path, weights_only=True)['state_dict']['weight'], expected
+            )
     assert refused > 100  # the rest fell into padding and what zip says twice
 
 
@@ -125,11 +158,18 @@ def test_other_settings_are_an_error_that_names_them(cfg):
     cfg.lr, cfg.train_cfg.max_epochs, cfg.model.teachers = 0.2, 4, dict(strong=1, middle=2)
     with pytest.raises(RunError) as error:
         begin(cfg)
-    for part in ('lr: 0.1, now 0.2', 'train_cfg.max_epochs: 3, now 4', "model.teachers.alpha: 3, now 'absent'",
-                 '--resume', '--fresh', '--work-dir'):
+    for part in (
+        'lr: 0.1, now 0.2',
+        'train_cfg.max_epochs: 3, now 4',
+        "model.teachers.alpha: 3, now 'absent'",
+        '--resume',
+        '--fresh',
+        '--work-dir',
+    ):
         assert part in str(error.value)
     assert content(cfg.work_dir) == before
-    assert begin(cfg, resume='newest') and cfg.load_from.endswith('epoch_1.pth')
+    assert begin(cfg, resume='newest')
+    assert cfg.load_from.endswith('epoch_1.pth')
     assert read_run(cfg.work_dir)['config']['lr'] == 0.2
 
 
@@ -142,7 +182,9 @@ def test_where_a_run_lies_and_logs_is_no_setting(cfg, tmp_path):
     assert begin(cfg)
 
 
-@pytest.mark.parametrize(('processes', 'batch', 'same'), [(2, 8, True), (4, 4, True), (1, 16, True), (2, 16, False)])
+@pytest.mark.parametrize(
+    ('processes', 'batch', 'same'), [(2, 8, True), (4, 4, True), (1, 16, True), (2, 16, False)]
+)
 def test_the_batch_counts_over_all_processes(cfg, processes, batch, same):
     begin(cfg)
     cfg.train_dataloader.batch_size = cfg.train_cfg.upper_dataloader.batch_size = batch
@@ -166,20 +208,25 @@ def test_fresh_keeps_what_was_there(cfg):
     finish(cfg)
     before = content(cfg.work_dir)
     for _ in range(2):
-        assert begin(cfg, fresh=True) and not cfg.resume
+        assert begin(cfg, fresh=True)
+        assert not cfg.resume
         save(cfg, 'epoch_1.pth')
     assert content(f'{cfg.work_dir}.1') == before
-    assert Path(f'{cfg.work_dir}.2/epoch_1.pth').exists() and not Path(f'{cfg.work_dir}.3').exists()
+    assert Path(f'{cfg.work_dir}.2/epoch_1.pth').exists()
+    assert not Path(f'{cfg.work_dir}.3').exists()
 
 
 def test_checkpoints_of_who_knows_what_are_an_error(cfg):
     save(cfg, 'epoch_1.pth')
     with pytest.raises(RunError, match=r'but no run\.json says of what: tools/train.py --resume'):
         begin(cfg)
-    assert begin(cfg, resume='newest') and cfg.resume
+    assert begin(cfg, resume='newest')
+    assert cfg.resume
 
 
-@pytest.mark.parametrize('text', ['', '{', '[]', '{"config": 1, "work": {}, "versions": {}}', '\xff'])
+@pytest.mark.parametrize(
+    'text', ['', '{', '[]', '{"config": 1, "work": {}, "versions": {}}', '\xff']
+)
 def test_a_damaged_note_is_an_error(cfg, text):
     begin(cfg)
     (Path(cfg.work_dir) / 'run.json').write_bytes(text.encode('latin1'))
@@ -192,10 +239,12 @@ def test_a_damaged_note_is_an_error(cfg, text):
 def test_other_versions_are_said(cfg):
     begin(cfg)
     save(cfg, 'epoch_1.pth')
-    with mock.patch.object(runs, 'versions', lambda: dict(versions(), torch='9.9')), \
-            mock.patch.object(runs, 'print_log') as said:
+    with (
+        mock.patch.object(runs, 'versions', lambda: dict(versions(), torch='9.9')),
+        mock.patch.object(runs, 'print_log') as said,
+    ):
         begin(cfg)
-    assert re.search(r"start: torch \S+ → 9\.9;", said.call_args.args[0])
+    assert re.search(r'start: torch \S+ → 9\.9;', said.call_args.args[0])
 
 
 LOCKER = """
@@ -211,8 +260,12 @@ time.sleep(60)
 
 
 def test_two_processes_never_train_in_one_folder(cfg):
-    other = subprocess.Popen([sys.executable, '-c', LOCKER, cfg.work_dir], stdout=subprocess.PIPE, text=True,
-                             start_new_session=True)
+    other = subprocess.Popen(
+        [sys.executable, '-c', LOCKER, cfg.work_dir],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         assert any('ready' in line for line in other.stdout)  # onedl's packages greet first
         with pytest.raises(RunError, match='another process is training in'):
@@ -225,8 +278,12 @@ def test_two_processes_never_train_in_one_folder(cfg):
 
 
 def test_a_work_dir_that_cannot_be_written_is_an_error(cfg):
-    with mock.patch.object(os, 'makedirs', side_effect=OSError(errno.EROFS, 'Read-only file system', cfg.work_dir)), \
-            pytest.raises(RunError, match='the work dir .* cannot be used .*Read-only.*--work-dir'):
+    with (
+        mock.patch.object(
+            os, 'makedirs', side_effect=OSError(errno.EROFS, 'Read-only file system', cfg.work_dir)
+        ),
+        pytest.raises(RunError, match='the work dir .* cannot be used .*Read-only.*--work-dir'),
+    ):
         begin(cfg)
 
 
@@ -240,7 +297,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, fault):
 
 
 def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
-    """The third checkpoint does not fit: one error; with room again, the same command ends as it would have."""
+    """The third checkpoint does not fit: one error; with room again, the same command ends as it
+    would have.
+    """
+
     def config(name: str) -> Config:
         cfg = by_epoch(tmp_path / name)
         cfg.custom_hooks[0].update(num_candidates=1)
@@ -258,9 +318,16 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(RunError) as error:
             patch.setattr(os, 'fsync', full)
             train(config('work'))
-        for part in ('No space left on device', 'work/epoch_3.pth', 'last good state', 'epoch_2.pth', 'same command'):
+        for part in (
+            'No space left on device',
+            'work/epoch_3.pth',
+            'last good state',
+            'epoch_2.pth',
+            'same command',
+        ):
             assert part in str(error.value)
-        assert not list((tmp_path / 'work').glob('*.tmp')) and not (tmp_path / 'work' / 'candidates.json').exists()
+        assert not list((tmp_path / 'work').glob('*.tmp'))
+        assert not (tmp_path / 'work' / 'candidates.json').exists()
         train(config('work'))
     assert all(determinism.differences(str(tmp_path / 'whole'), str(tmp_path / 'work')).values())
     assert read(tmp_path / 'work', 'run.json')['finished'] is True

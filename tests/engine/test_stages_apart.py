@@ -1,4 +1,5 @@
 """What must not leak from one stage, run or lane into another."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -25,11 +26,14 @@ def test_a_test_of_a_search_checkpoint_starts_no_evaluation(tmp_path):
     with quick():
         metrics = Runner.from_cfg(cfg).test()
     assert list(metrics) == ['search/accuracy/top1']
-    assert result_files(tmp_path / 'test') == [] and not (tmp_path / 'test' / 'evaluation').exists()
+    assert result_files(tmp_path / 'test') == []
+    assert not (tmp_path / 'test' / 'evaluation').exists()
 
 
 def test_an_evaluation_of_other_candidates_is_not_resumed(tmp_path):
-    """Search A ends; search B goes to the same folder, is cut off, and goes on: its students are its own."""
+    """Search A ends; search B goes to the same folder, is cut off, and goes on: its students are
+    its own.
+    """
     work = tmp_path / 'work'
     short = {'custom_hooks.0.num_candidates': 1, 'custom_hooks.0.single_teachers': False}
     run(search_config(work, **short))
@@ -41,7 +45,8 @@ def test_an_evaluation_of_other_candidates_is_not_resumed(tmp_path):
     run(search_config(work, resume=True, **other))
     run(search_config(tmp_path / 'fresh', **other))
     resumed, fresh = read(work, 'results.json'), read(tmp_path / 'fresh', 'results.json')
-    assert resumed['lanes'] == fresh['lanes'] and resumed['config_sha256'] == fresh['config_sha256']
+    assert resumed['lanes'] == fresh['lanes']
+    assert resumed['config_sha256'] == fresh['config_sha256']
     assert same(weights(work / 'student.pth'), weights(tmp_path / 'fresh' / 'student.pth'))
 
 
@@ -53,15 +58,25 @@ def test_the_hash_of_a_config_is_of_the_work_alone():
 
 
 def test_a_candidate_keeps_the_settings_of_the_lane_that_found_it():
-    lanes = dict(a={}, b=dict(student_loss_weight=1.0, distribution=dict(weight_by_probability=False)))
-    runner = SimpleNamespace(cfg=Config(dict(model=dict(lanes=lanes))), work_dir='w', experiment_name='e')
+    lanes = dict(
+        a={}, b=dict(student_loss_weight=1.0, distribution=dict(weight_by_probability=False))
+    )
+    runner = SimpleNamespace(
+        cfg=Config(dict(model=dict(lanes=lanes))), work_dir='w', experiment_name='e'
+    )
     theta = dict(t0=0.25, t1=0.75)
     candidates = [dict(name=f'{lane}_cat1', lane=lane, theta=theta) for lane in lanes]
-    cfg = evaluation_config(runner, [*candidates, dict(name='fixed', lane=None, theta=theta)], {}, {}, 'accuracy/top1')
+    cfg = evaluation_config(
+        runner, [*candidates, dict(name='fixed', lane=None, theta=theta)], {}, {}, 'accuracy/top1'
+    )
     plain = dict(distribution=dict(probs=theta))
     assert cfg.model.lanes.to_dict() == dict(
-        a_cat1=plain, fixed=plain,
-        b_cat1=dict(student_loss_weight=1.0, distribution=dict(weight_by_probability=False, probs=theta)))
+        a_cat1=plain,
+        fixed=plain,
+        b_cat1=dict(
+            student_loss_weight=1.0, distribution=dict(weight_by_probability=False, probs=theta)
+        ),
+    )
 
 
 @pytest.mark.parametrize('randomness', [dict(seed=None), dict(seed=0, diff_rank_seed=True)])
@@ -74,7 +89,9 @@ def test_a_run_that_could_not_be_repeated_is_an_error(tmp_path, randomness):
 
 @MODELS.register_module(force=True)
 class DrawingConnector(nn.Module):
-    """Multiplies the logits by random numbers, as MMRazor's masking connectors do; its weight is random, too."""
+    """Multiplies the logits by random numbers, as MMRazor's masking connectors do; its weight is
+    random, too.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,22 +120,27 @@ def trained(lanes: dict) -> dict[str, torch.Tensor]:
 def test_a_lane_with_connectors_that_draw_equals_its_solo_run():
     uniform, labels = dict(distribution=dict(probs='uniform')), dict(distribution=None)
     alone = trained(dict(a=uniform))
-    for beside in (dict(a=uniform, ce=labels), dict(ce=labels, a=uniform), dict(b=uniform, a=uniform, ce=labels)):
+    for beside in (
+        dict(a=uniform, ce=labels),
+        dict(ce=labels, a=uniform),
+        dict(b=uniform, a=uniform, ce=labels),
+    ):
         assert differing(alone, trained(beside)) == []
 
 
 def test_masks_differ_from_step_to_step(monkeypatch):
     drawn = []
-    monkeypatch.setattr(DrawingConnector, 'forward', lambda self, x: drawn.append(torch.rand(4)) or self.scale(x))
+    monkeypatch.setattr(
+        DrawingConnector, 'forward', lambda self, x: drawn.append(torch.rand(4)) or self.scale(x)
+    )
     trained(dict(a=dict(distribution=dict(probs='uniform')), ce=dict(distribution=None)))
     assert len({tuple(values.tolist()) for values in drawn}) == 4
 
 
 @MODELS.register_module(force=True)
 class QuietDetach(nn.Module):
-
-    def forward(self, preds_S, preds_T):  # noqa: N803
-        return ((preds_S - preds_T.detach())**2).mean()
+    def forward(self, preds_S, preds_T):
+        return ((preds_S - preds_T.detach()) ** 2).mean()
 
 
 def test_a_lost_gradient_is_an_error_behind_a_trained_connector():
@@ -130,16 +152,29 @@ def test_a_lost_gradient_is_an_error_behind_a_trained_connector():
         model.upper_step(made_batch(), bilevel(model))
 
 
-@pytest.mark.parametrize('loss, message', [
-    (dict(loss_kl=dict(type='DISTLoss')), 'distill_losses.loss_kl .DISTLoss. has teacher_detach=True'),
-    (dict(kl=dict(type='KLDivergence', teacher_detach=False)), "one must have 'loss' in its name"),
-])
+@pytest.mark.parametrize(
+    ('loss', 'message'),
+    [
+        (
+            dict(loss_kl=dict(type='DISTLoss')),
+            'distill_losses.loss_kl .DISTLoss. has teacher_detach=True',
+        ),
+        (
+            dict(kl=dict(type='KLDivergence', teacher_detach=False)),
+            "one must have 'loss' in its name",
+        ),
+    ],
+)
 def test_losses_from_which_nothing_would_be_learned_are_errors(loss, message):
     distiller = kd_distiller_cfg()
-    distiller['loss_forward_mappings'] = {next(iter(loss)): distiller['loss_forward_mappings']['loss_kl']}
+    distiller['loss_forward_mappings'] = {
+        next(iter(loss)): distiller['loss_forward_mappings']['loss_kl']
+    }
     if 'DISTLoss' in str(loss):
         distiller['loss_forward_mappings']['loss_kl'] = dict(
-            logits_S=dict(from_student=True, recorder='logits'), logits_T=dict(from_student=False, recorder='logits'))
+            logits_S=dict(from_student=True, recorder='logits'),
+            logits_T=dict(from_student=False, recorder='logits'),
+        )
     with pytest.raises(ValueError, match=message):
         built(dynakd_cfg(2, distiller={**distiller, 'distill_losses': loss}))
 

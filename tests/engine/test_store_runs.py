@@ -1,4 +1,7 @@
-"""Both stages with a store: a second run, seed or baseline that sees the same views runs no teacher."""
+"""Both stages with a store: a second run, seed or baseline that sees the same views runs no
+teacher.
+"""
+
 import pytest
 from runs import read, run, same, search_config, weights
 
@@ -23,8 +26,9 @@ def search(work, store, arrays=True, **options):
         cfg.model.store = dict(path=str(store), dtype='float32')
     inner = cfg.train_dataloader.dataset
     if arrays:
-        cfg.train_dataloader.dataset = dict(type='mmdynakd.ArrayDataset', dataset={**inner, 'pipeline': []},
-                                            crop_padding=1)
+        cfg.train_dataloader.dataset = dict(
+            type='mmdynakd.ArrayDataset', dataset={**inner, 'pipeline': []}, crop_padding=1
+        )
         cfg.train_dataloader.collate_fn = dict(type='mmdynakd.batch_collate')
     else:
         cfg.train_dataloader.dataset = dict(type='mmdynakd.Views', dataset=inner)
@@ -48,11 +52,16 @@ def test_a_second_run_of_both_stages_runs_no_teacher_and_ends_alike(tmp_path, pa
         run(search(work, store, arrays))
         counts.append(sum(passes))
         passes.clear()
-    assert counts[0] > counts[1] > 0 and counts[2] == 0  # the evaluation reads what the search wrote
+    assert counts[0] > counts[1] > 0
+    assert counts[2] == 0
     students = [weights(work / 'student.pth') for work in works]
     thetas = [read(work, 'candidates.json') for work in works]
-    assert same(students[1], students[2]) and thetas[1] == thetas[2] and outcome(works[1]) == outcome(works[2])
-    assert same(students[0], students[1]) and thetas[0] == thetas[1] and outcome(works[0]) == outcome(works[1])
+    assert same(students[1], students[2])
+    assert thetas[1] == thetas[2]
+    assert outcome(works[1]) == outcome(works[2])
+    assert same(students[0], students[1])
+    assert thetas[0] == thetas[1]
+    assert outcome(works[0]) == outcome(works[1])
 
 
 def test_another_seed_sees_the_same_views(tmp_path, passes):
@@ -64,4 +73,6 @@ def test_another_seed_sees_the_same_views(tmp_path, passes):
         run(cfg)
         if seed == 0:
             passes.clear()
-    assert sum(passes) == 0  # the single teachers' lanes saw every view of every teacher in the first run
+    assert (
+        sum(passes) == 0
+    )  # the single teachers' lanes saw every view of every teacher in the first run

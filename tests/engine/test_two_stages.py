@@ -1,4 +1,7 @@
-"""The whole of it through MMEngine's Runner: search, candidates, evaluation, choice, export, report."""
+"""The whole of it through MMEngine's Runner: search, candidates, evaluation, choice, export,
+report.
+"""
+
 import copy
 import csv
 import math
@@ -30,7 +33,10 @@ BATCHES, EPOCHS = 5, 2
 def search(tmp_path_factory):
     """A finished run, with the upper losses and θ of every step, noted beside it."""
     work = tmp_path_factory.mktemp('two_stages') / 'work'
-    upper_step, seen = DynaKD.upper_step, SimpleNamespace(work=work, losses=[], thetas=[[1 / 3] * 3])
+    upper_step, seen = (
+        DynaKD.upper_step,
+        SimpleNamespace(work=work, losses=[], thetas=[[1 / 3] * 3]),
+    )
 
     def noted(self, data, optim_wrapper, train_data=None):
         losses = upper_step(self, data, optim_wrapper, train_data)
@@ -70,7 +76,9 @@ def logits(student, images) -> torch.Tensor:
 
 
 def in_search_order(cfg) -> None:
-    """MMEngine sorts the keys of the configs that it dumps; a draw depends on the order of the teachers."""
+    """MMEngine sorts the keys of the configs that it dumps; a draw depends on the order of the
+    teachers.
+    """
     by_name = cfg.model.pop('teachers')
     cfg.model.teachers = {name: by_name[name] for name in TEACHERS}
 
@@ -90,7 +98,9 @@ def alone(search, out, lane: str) -> dict:
 
 def test_candidates_are_the_snapshots(search):
     found = read(search.work, 'candidates.json')
-    assert found['seed'] == 0 and found['teachers'] == list(TEACHERS) and found['merged'] == []
+    assert found['seed'] == 0
+    assert found['teachers'] == list(TEACHERS)
+    assert found['merged'] == []
     assert [c['name'] for c in found['candidates']] == ['cat1', 'cat2']
     assert len(search.losses) == BATCHES * EPOCHS
     for candidate, step in zip(found['candidates'], (BATCHES, BATCHES * EPOCHS), strict=True):
@@ -98,8 +108,11 @@ def test_candidates_are_the_snapshots(search):
         assert list(theta) == list(TEACHERS)
         assert list(theta.values()) == pytest.approx(search.thetas[step], abs=1e-12)
         assert sum(theta.values()) == pytest.approx(1, abs=1e-12)
-        assert candidate['step'] == step and candidate['lane'] == 'search'
-        assert candidate['entropy'] == pytest.approx(-sum(p * math.log(p) for p in theta.values()), abs=1e-12)
+        assert candidate['step'] == step
+        assert candidate['lane'] == 'search'
+        assert candidate['entropy'] == pytest.approx(
+            -sum(p * math.log(p) for p in theta.values()), abs=1e-12
+        )
         assert candidate['upper_loss'] == pytest.approx(np.mean(search.losses[:step]), rel=1e-6)
     assert search.thetas[BATCHES] != pytest.approx(search.thetas[0], abs=0.05)  # θ did move
 
@@ -111,17 +124,24 @@ def test_theta_curve(search):
     points = [[float(value) for value in row[2:]] for row in rows[1:]]
     assert [int(row[0]) for row in rows[1:]] == list(range(BATCHES * EPOCHS + 1))
     assert points[0] == [1 / 3] * 3
-    assert points[-1] == list(read(search.work, 'candidates.json')['candidates'][-1]['theta'].values())
+    assert points[-1] == list(
+        read(search.work, 'candidates.json')['candidates'][-1]['theta'].values()
+    )
     assert np.array(points) == pytest.approx(np.array(search.thetas), abs=1e-12)
     with Image.open(search.work / 'theta.png') as image:
         image.load()
-        assert image.format == 'PNG' and image.width > image.height > 300
-        assert len(np.unique(np.asarray(image.convert('RGB')).reshape(-1, 3), axis=0)) > 20  # lines of several colours
+        assert image.format == 'PNG'
+        assert image.width > image.height > 300
+        assert (
+            len(np.unique(np.asarray(image.convert('RGB')).reshape(-1, 3), axis=0)) > 20
+        )  # lines of several colours
 
 
 def test_theta_reaches_the_visualizer(search):
-    path, = search.work.glob('*/vis_data/scalars.json')
-    logged = [line for line in map(eval, path.read_text().splitlines()) if 'search/upper_loss' in line]
+    (path,) = search.work.glob('*/vis_data/scalars.json')
+    logged = [
+        line for line in map(eval, path.read_text().splitlines()) if 'search/upper_loss' in line
+    ]
     assert [line['step'] for line in logged] == [BATCHES, BATCHES * EPOCHS]
     for line in logged:
         shown = [line[f'search/theta/{name}'] for name in TEACHERS]
@@ -134,14 +154,19 @@ def test_results_hold_every_lane(search):
     roles = {row['name']: row['role'] for row in results['lanes']}
     assert [name for name, role in roles.items() if role == 'candidate'] == ['cat1', 'cat2']
     thetas = {row['name']: row['theta'] for row in results['lanes']}
-    assert thetas['ce'] is None and list(thetas['uniform'].values()) == [1 / 3] * 3
+    assert thetas['ce'] is None
+    assert list(thetas['uniform'].values()) == [1 / 3] * 3
     assert thetas['only_middle'] == dict(strong=0.0, middle=1.0, weak=0.0)
     for candidate in read(search.work, 'candidates.json')['candidates']:
         assert thetas[candidate['name']] == pytest.approx(candidate['theta'], abs=1e-15)
     val = {row['name']: row['val']['accuracy/top1'] for row in results['lanes']}
     assert results['selected'] == max(('cat1', 'cat2'), key=val.get)
     assert results['seed'] == results['draw_seed'] == 0
-    assert (results['epochs'], results['iterations'], results['processes']) == (EPOCHS, BATCHES * EPOCHS, 1)
+    assert (results['epochs'], results['iterations'], results['processes']) == (
+        EPOCHS,
+        BATCHES * EPOCHS,
+        1,
+    )
     assert results['versions']['torch'] == torch.__version__.split('+')[0]
     dumped = Config.fromfile(search.work / 'evaluation' / 'dynakd_digits.py')
     assert results['config_sha256'] == config_hash(dumped)
@@ -151,7 +176,11 @@ def test_accuracies_are_those_of_a_plain_loop(search):
     algorithm, data = evaluation(search), {split: digits(split) for split in ('val', 'test')}
     for row in read(search.work, 'results.json')['lanes']:
         for split, (images, labels) in data.items():
-            right = (logits(algorithm.lanes[row['name']].student, images).argmax(1) == labels).float().mean()
+            right = (
+                (logits(algorithm.lanes[row['name']].student, images).argmax(1) == labels)
+                .float()
+                .mean()
+            )
             assert row[split] == {'accuracy/top1': pytest.approx(100 * right.item(), abs=1e-4)}
 
 
@@ -159,7 +188,7 @@ def test_the_table_shows_every_lane(search):
     results = read(search.work, 'results.json')
     table = (search.work / 'results.md').read_text(encoding='utf-8')
     for row in results['lanes']:
-        shown = f"**{row['name']}** (Cat*)" if row['name'] == results['selected'] else row['name']
+        shown = f'**{row["name"]}** (Cat*)' if row['name'] == results['selected'] else row['name']
         val, test = (row[split]['accuracy/top1'] for split in ('val', 'test'))
         assert f'| {shown} | {val:.2f} | {test:.2f} |' in table
 
@@ -169,14 +198,20 @@ def test_the_export_is_the_student_alone(search, tmp_path):
     student = evaluation(search).lanes[selected].student
     exported = weights(search.work / 'student.pth')
     assert same(exported, student.state_dict())
-    assert not [key for key in exported if 'teacher' in key or any(name in key for name in TEACHERS)]
-    model = init_model(str(search.work / 'student.py'), str(search.work / 'student.pth'), device='cpu')
+    assert not [
+        key for key in exported if 'teacher' in key or any(name in key for name in TEACHERS)
+    ]
+    model = init_model(
+        str(search.work / 'student.py'), str(search.work / 'student.pth'), device='cpu'
+    )
     images, _ = digits('test')
     expected = logits(student, images)
     assert torch.equal(logits(model, images), expected)
     Image.fromarray(images[3].numpy().transpose(1, 2, 0)).save(tmp_path / 'digit.png')
     files = [str(search.work / name) for name in ('student.py', 'student.pth')]
-    found, = ImageClassificationInferencer(files[0], files[1], device='cpu')(str(tmp_path / 'digit.png'))
+    (found,) = ImageClassificationInferencer(files[0], files[1], device='cpu')(
+        str(tmp_path / 'digit.png')
+    )
     assert found['pred_scores'] == pytest.approx(expected[3].softmax(0).numpy(), abs=1e-6)
     assert found['pred_class'] == str(expected[3].argmax().item())
     ModelHub.register_model_index(str(search.work / 'student.yml'))
@@ -187,33 +222,50 @@ def test_the_export_is_the_student_alone(search, tmp_path):
 @pytest.mark.parametrize('lane', ['cat2', 'ce', 'only_weak'])
 def test_a_lane_equals_its_solo_run(search, tmp_path, lane):
     results = alone(search, tmp_path, lane)
-    row, = results['lanes']
+    (row,) = results['lanes']
     beside = next(r for r in read(search.work, 'results.json')['lanes'] if r['name'] == lane)
-    assert (row['val'], row['test'], row['theta']) == (beside['val'], beside['test'], beside['theta'])
+    assert (row['val'], row['test'], row['theta']) == (
+        beside['val'],
+        beside['test'],
+        beside['theta'],
+    )
     solo = weights(tmp_path / f'epoch_{EPOCHS}.pth')
     lanes = weights(search.work / 'evaluation' / f'epoch_{EPOCHS}.pth')
     prefix = f'lanes.{lane}.student.'
-    assert same({k: v for k, v in solo.items() if k.startswith(prefix)},
-                {k: v for k, v in lanes.items() if k.startswith(prefix)})
+    assert same(
+        {k: v for k, v in solo.items() if k.startswith(prefix)},
+        {k: v for k, v in lanes.items() if k.startswith(prefix)},
+    )
     others = [k.replace(prefix, 'lanes.uniform.student.') for k in solo if k.startswith(prefix)]
-    assert any(not torch.equal(lanes[k], solo[k.replace('uniform', lane)]) for k in others)  # lanes do differ
+    assert any(
+        not torch.equal(lanes[k], solo[k.replace('uniform', lane)]) for k in others
+    )  # lanes do differ
 
 
 def test_equal_candidates_are_evaluated_once_and_said_so(tmp_path):
-    cfg = search_config(tmp_path / 'work', **{'optim_wrapper.theta.optimizer.lr': 0.0, 'log_level': 'INFO'})
+    cfg = search_config(
+        tmp_path / 'work', **{'optim_wrapper.theta.optimizer.lr': 0.0, 'log_level': 'INFO'}
+    )
     cfg.custom_hooks[0].pop('baselines')
     cfg.custom_hooks[0].update(num_candidates=3, single_teachers=False)
     cfg.train_cfg.max_epochs = 1
     run(cfg)
     found = read(tmp_path / 'work', 'candidates.json')
-    assert [(c['name'], c['theta']['weak']) for c in found['candidates']] == [('cat1', pytest.approx(1 / 3))]
-    assert [(c['name'], c['same_as']) for c in found['merged']] == [('cat2', 'cat1'), ('cat3', 'cat1')]
+    assert [(c['name'], c['theta']['weak']) for c in found['candidates']] == [
+        ('cat1', pytest.approx(1 / 3))
+    ]
+    assert [(c['name'], c['same_as']) for c in found['merged']] == [
+        ('cat2', 'cat1'),
+        ('cat3', 'cat1'),
+    ]
     assert [row['name'] for row in read(tmp_path / 'work', 'results.json')['lanes']] == ['cat1']
-    log, = (tmp_path / 'work').glob('*/*.log')
+    (log,) = (tmp_path / 'work').glob('*/*.log')
     assert 'candidate cat3 equals cat1 (total variation < 0.01): evaluated once' in log.read_text()
 
 
-def test_the_choice_is_made_on_val_among_the_candidates_before_test_is_seen(search, tmp_path, monkeypatch):
+def test_the_choice_is_made_on_val_among_the_candidates_before_test_is_seen(
+    search, tmp_path, monkeypatch
+):
     val = dict(cat1=30.0, cat2=40.0, ce=99.0, uniform=98.0)
     test = dict(cat1=90.0, cat2=10.0, ce=5.0, uniform=5.0)
     exported = []
@@ -222,11 +274,14 @@ def test_the_choice_is_made_on_val_among_the_candidates_before_test_is_seen(sear
         def loop(self):
             note()
             self.lane_metrics = {name: {'accuracy/top1': score} for name, score in scores.items()}
+
         return loop
 
     monkeypatch.setattr('mmdynakd.engine.LaneValLoop.run', scripted(val, lambda: None))
-    monkeypatch.setattr('mmdynakd.engine.LaneTestLoop.run',
-                        scripted(test, lambda: exported.append(weights(tmp_path / 'student.pth'))))
+    monkeypatch.setattr(
+        'mmdynakd.engine.LaneTestLoop.run',
+        scripted(test, lambda: exported.append(weights(tmp_path / 'student.pth'))),
+    )
     cfg = Config.fromfile(search.work / 'evaluation' / 'dynakd_digits.py')
     lanes = {name: copy.deepcopy(cfg.model.lanes[name]) for name in val}
     cfg.model.pop('lanes')
@@ -238,17 +293,35 @@ def test_the_choice_is_made_on_val_among_the_candidates_before_test_is_seen(sear
     assert {row['name']: row['test']['accuracy/top1'] for row in results['lanes']} == test
     assert len(exported) == 1  # one pass over test, after the export
     trained = weights(tmp_path / 'epoch_1.pth')
-    assert same(exported[0], {k.removeprefix('lanes.cat2.student.'): v for k, v in trained.items()
-                              if k.startswith('lanes.cat2.student.')})
+    assert same(
+        exported[0],
+        {
+            k.removeprefix('lanes.cat2.student.'): v
+            for k, v in trained.items()
+            if k.startswith('lanes.cat2.student.')
+        },
+    )
 
 
 def test_tools_test_gives_the_accuracy_of_the_results(search, tmp_path):
     student = [search.work / 'student.py', search.work / 'student.pth']
-    command = [sys.executable, CHECKOUT / 'tools' / 'test.py', *student,
-               '--work-dir', tmp_path / 'tested', '--out', tmp_path / 'metrics.json']
+    command = [
+        sys.executable,
+        CHECKOUT / 'tools' / 'test.py',
+        *student,
+        '--work-dir',
+        tmp_path / 'tested',
+        '--out',
+        tmp_path / 'metrics.json',
+    ]
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get('PYTHONPATH')]))
-    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, stdout=subprocess.DEVNULL,
-                   env=dict(os.environ, PYTHONPATH=path))
+    subprocess.run(
+        list(map(str, command)),
+        check=True,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        env=dict(os.environ, PYTHONPATH=path),
+    )
     results = read(search.work, 'results.json')
     row = next(row for row in results['lanes'] if row['name'] == results['selected'])
     assert read(tmp_path, 'metrics.json')['accuracy/top1'] == row['test']['accuracy/top1']

@@ -1,4 +1,5 @@
 """What teachers say of the validation split is computed once, and changes nothing."""
+
 import pytest
 import torch
 from runs import Interrupted, quick, run, same, search_config
@@ -18,7 +19,9 @@ def search(work, **options):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Images that teachers ran on in upper steps and when records were computed: lower steps run one teacher a step."""
+    """Images that teachers ran on in upper steps and when records were computed: lower steps run
+    one teacher a step.
+    """
     seen, compute = [], TeacherEnsemble._compute
     ran = TeacherEnsemble.run
 
@@ -49,7 +52,9 @@ def test_each_validation_image_is_seen_once_and_the_search_is_the_same(tmp_path,
     passes.clear()
     plain, _ = trained(search(tmp_path / 'b', **options, **{'train_cfg.upper_cache_mb': 0}))
     batches = [16, 16, 8]
-    assert sum(count for _, count in passes) == TEACHERS * sum(batches[i % 3] for i in range(UPPER_STEPS))
+    assert sum(count for _, count in passes) == TEACHERS * sum(
+        batches[i % 3] for i in range(UPPER_STEPS)
+    )
     assert kept.keys() == plain.keys()
     moved = kept['lanes.search.selection.alpha']
     assert moved.abs().min() > 0.01
@@ -57,11 +62,18 @@ def test_each_validation_image_is_seen_once_and_the_search_is_the_same(tmp_path,
         torch.testing.assert_close(kept[key], value, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'train_cfg.upper_dataloader.dataset.pipeline': CROP}, None),
-    ({'optim_wrapper.upper_interval': 5}, None),  # two upper steps, three batches
-    ({'train_cfg.upper_cache_mb': 0}, None)], ids=['random', 'short', 'off'])
-def test_nothing_is_kept_of_a_random_pipeline_a_short_search_or_when_switched_off(tmp_path, passes, options, message):
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'train_cfg.upper_dataloader.dataset.pipeline': CROP}, None),
+        ({'optim_wrapper.upper_interval': 5}, None),  # two upper steps, three batches
+        ({'train_cfg.upper_cache_mb': 0}, None),
+    ],
+    ids=['random', 'short', 'off'],
+)
+def test_nothing_is_kept_of_a_random_pipeline_a_short_search_or_when_switched_off(
+    tmp_path, passes, options, message
+):
     _, runner = trained(search(tmp_path, **options))
     assert runner.model.ensemble.memory is None
     steps = 2 if 'optim_wrapper.upper_interval' in options else UPPER_STEPS
@@ -74,13 +86,15 @@ def test_beyond_the_limit_teachers_run_and_the_log_says_so(tmp_path, passes, mon
     cfg = search(tmp_path)
     monkeypatch.setattr(upper.RecordStore, '__init__', limited(upper.RecordStore.__init__, 100))
     _, runner = trained(cfg)
-    assert runner.model.ensemble.memory is None and len(passes) == TEACHERS * (1 + UPPER_STEPS)
+    assert runner.model.ensemble.memory is None
+    assert len(passes) == TEACHERS * (1 + UPPER_STEPS)
     assert 'train_cfg.upper_cache_mb=1024' in said[0]
 
 
 def limited(init, most):
     def limited_init(self, *args, limit=None, **kwargs):
         init(self, *args, limit=most, **kwargs)
+
     return limited_init
 
 

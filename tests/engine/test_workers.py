@@ -1,4 +1,7 @@
-"""Worker processes of data loaders: what they serve does not depend on when they were started, or on who died."""
+"""Worker processes of data loaders: what they serve does not depend on when they were started, or
+on who died.
+"""
+
 import os
 import random
 import signal
@@ -17,7 +20,9 @@ from mmdynakd.engine.loops.batches import Round
 
 
 class Noise(Dataset):
-    """Draws from every generator that an augmentation may draw from; a worker kills itself at ``fatal``, once."""
+    """Draws from every generator that an augmentation may draw from; a worker kills itself at
+    ``fatal``, once.
+    """
 
     def __init__(self, fatal: int | None = None, mark: str = '', times: int = 1) -> None:
         self.fatal, self.mark, self.times = fatal, mark, times
@@ -33,15 +38,22 @@ class Noise(Dataset):
 
 
 def loader(data: Dataset, persistent: bool = False) -> DataLoader:
-    return DataLoader(data, 2, sampler=DefaultSampler(data, shuffle=True, seed=3), collate_fn=list, num_workers=2,
-                      persistent_workers=persistent)
+    return DataLoader(
+        data,
+        2,
+        sampler=DefaultSampler(data, shuffle=True, seed=3),
+        collate_fn=list,
+        num_workers=2,
+        persistent_workers=persistent,
+    )
 
 
 @pytest.mark.parametrize('persistent', [False, True])
 def test_a_round_is_a_function_of_its_number(persistent):
     one, other = loader(Noise(), persistent), loader(Noise(), persistent)
     rounds = [list(Round(one, 5, number)) for number in (0, 1)]
-    assert rounds[0] != rounds[1] and [len(r) for r in rounds] == [10, 10]
+    assert rounds[0] != rounds[1]
+    assert [len(r) for r in rounds] == [10, 10]
     torch.manual_seed(99)
     assert list(Round(other, 5, 1)) == rounds[1]  # without the round before
     assert list(Round(other, 5, 1, start=7)) == rounds[1][7:]
@@ -67,7 +79,6 @@ def test_workers_that_die_again_and_again_are_an_error(tmp_path):
 
 
 class Broken(Noise):
-
     def __getitem__(self, index: int) -> list:
         raise KeyError('of the data set itself')
 

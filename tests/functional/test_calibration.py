@@ -1,10 +1,15 @@
 """ECE and the tests of proportions against plain loops and closed forms."""
+
 import math
 
 import pytest
 import torch
 
-from mmdynakd.functional.calibration import expected_calibration_error, one_proportion_z, two_proportion_z
+from mmdynakd.functional.calibration import (
+    expected_calibration_error,
+    one_proportion_z,
+    two_proportion_z,
+)
 
 
 def ece_by_loop(confidence, correct, bins):
@@ -26,24 +31,34 @@ def test_ece_is_the_plain_loop(bins):
     correct = torch.rand(500, generator=generator) < 0.6
     expected = ece_by_loop(confidence.tolist(), correct.tolist(), bins)
     assert expected > 0.01
-    assert expected_calibration_error(confidence, correct, bins) == pytest.approx(expected, abs=1e-12)
+    assert expected_calibration_error(confidence, correct, bins) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_ece_at_edges_and_where_it_is_known():
-    edges = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.float64)  # exact in binary: 4 bins
+    edges = torch.tensor(
+        [0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.float64
+    )  # exact in binary: 4 bins
     correct = torch.tensor([True, False, False, True, True])
-    assert expected_calibration_error(edges, correct, 4) == pytest.approx(ece_by_loop(edges.tolist(),
-                                                                                      correct.tolist(), 4))
+    assert expected_calibration_error(edges, correct, 4) == pytest.approx(
+        ece_by_loop(edges.tolist(), correct.tolist(), 4)
+    )
     # {0, .25} share the first bin: |1 - .25| / 5; then .5, .25 and 0
-    assert expected_calibration_error(edges, correct, 4) == pytest.approx((0.75 + 0.5 + 0.25 + 0) / 5)
-    sure = torch.full((10, ), 0.9)
+    assert expected_calibration_error(edges, correct, 4) == pytest.approx(
+        (0.75 + 0.5 + 0.25 + 0) / 5
+    )
+    sure = torch.full((10,), 0.9)
     right = torch.arange(10) < 7
     assert expected_calibration_error(sure, right) == pytest.approx(0.2, abs=1e-6)
     assert expected_calibration_error(torch.ones(4), torch.ones(4, dtype=torch.bool)) == 0
 
 
 def test_ece_refuses_what_is_no_probability():
-    for confidence, correct in ((torch.zeros(0), torch.zeros(0, dtype=torch.bool)), (torch.rand(3), torch.ones(2))):
+    for confidence, correct in (
+        (torch.zeros(0), torch.zeros(0, dtype=torch.bool)),
+        (torch.rand(3), torch.ones(2)),
+    ):
         with pytest.raises(ValueError, match='one shape'):
             expected_calibration_error(confidence, correct)
     for value in (1.5, -0.1, float('nan')):
@@ -59,7 +74,7 @@ def test_z_of_two_proportions_is_the_root_of_chi_square():
     for row in table:
         for column, observed in enumerate(row):
             expected = sum(row) * sum(line[column] for line in table) / total
-            chi += (observed - expected)**2 / expected
+            chi += (observed - expected) ** 2 / expected
     z = two_proportion_z(452, 500, 371, 500)
     assert z == pytest.approx(math.sqrt(chi))
     assert two_proportion_z(371, 500, 452, 500) == pytest.approx(-z)

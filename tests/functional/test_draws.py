@@ -1,4 +1,5 @@
 """Draws: a pure function of (seed, step), with the frequencies and the independence of true draws."""
+
 import random
 
 import numpy as np
@@ -13,7 +14,8 @@ STEPS = 20_000
 THETA = (0.4, 0.3, 0.15, 0.1, 0.05)
 SEEDS = (0, 1, 2, 20240, 2**31 - 1)
 PINNED = [0.011546754286331562, 0.5023796042735054, 0.25382274039248487]
-# Quantiles of chi-square: the draws are fixed by their seeds, so that each bound holds or not for ever.
+# Quantiles of chi-square: the draws are fixed by their seeds, so that each bound holds or not for
+# ever.
 CHI2_999 = {4: 18.467, 16: 39.252}
 CHI2_SUM_OF_20 = (5.921, 45.315)  # 0.001 and 0.999, 20 degrees of freedom
 ONE = 1 - 2.0**-53  # the largest u there can be
@@ -37,7 +39,7 @@ def global_draws():
 
 
 def chi_square(observed, expected):
-    return float(((observed - expected)**2 / expected).sum())
+    return float(((observed - expected) ** 2 / expected).sum())
 
 
 def frequencies(indices):
@@ -53,7 +55,9 @@ def test_frequencies_are_theta(draws):
 
 def test_the_chi_square_bound_sees_another_theta(draws):
     other = np.array([0.41, 0.29, 0.15, 0.1, 0.05])
-    assert sum(chi_square(frequencies(d), STEPS * other) for d in draws.values()) > CHI2_SUM_OF_20[1]
+    assert (
+        sum(chi_square(frequencies(d), STEPS * other) for d in draws.values()) > CHI2_SUM_OF_20[1]
+    )
 
 
 @pytest.mark.parametrize('lag', [1, 2, 7])
@@ -76,7 +80,7 @@ def test_seeds_are_independent_of_each_other(draws):
 
 def test_a_seed_is_not_another_seed_shifted(draws):
     for shift in range(4):
-        assert (draws[0][shift:1000 + shift] != draws[1][:1000]).any()
+        assert (draws[0][shift : 1000 + shift] != draws[1][:1000]).any()
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**40))
@@ -103,37 +107,62 @@ def test_the_global_generators_are_left_alone():
     assert global_draws() == expected
 
 
-@pytest.mark.parametrize('seed, step', [(-1, 0), (0, -1)])
+@pytest.mark.parametrize(('seed', 'step'), [(-1, 0), (0, -1)])
 def test_negative_arguments(seed, step):
     with pytest.raises(ValueError, match='must be >= 0'):
         uniform(seed, step)
 
 
 def test_values_are_pinned():
-    """What a resumed or repeated run relies on, in every version of NumPy; and that NumPy's own generator gives."""
+    """What a resumed or repeated run relies on, in every version of NumPy; and that NumPy's own
+    generator gives.
+    """
     assert [uniform(0, step) for step in range(3)] == PINNED
     for seed, step in ((0, 5), (17, 0), (2**31, 2**33)):
-        assert uniform(seed, step) == np.random.Generator(np.random.Philox(key=seed, counter=step)).random()
+        assert (
+            uniform(seed, step)
+            == np.random.Generator(np.random.Philox(key=seed, counter=step)).random()
+        )
 
 
-@pytest.mark.parametrize('u, index', [
-    (0.0, 0), (0.25, 1), (np.nextafter(0.25, 0), 0), (0.5, 2), (np.nextafter(0.5, 0), 1), (0.75, 2), (ONE, 2),
-])
+@pytest.mark.parametrize(
+    ('u', 'index'),
+    [
+        (0.0, 0),
+        (0.25, 1),
+        (np.nextafter(0.25, 0), 0),
+        (0.5, 2),
+        (np.nextafter(0.5, 0), 1),
+        (0.75, 2),
+        (ONE, 2),
+    ],
+)
 def test_edges_belong_to_the_index_above(u, index):
     assert invert_cdf([0.25, 0.25, 0.5], u) == index
 
 
-@pytest.mark.parametrize('probs, u, index', [
-    ([0.0, 1.0], 0.0, 1), ([0.0, 0.0, 1.0, 0.0], 0.0, 2), ([0.0, 0.0, 1.0, 0.0], ONE, 2),
-    ([0.5, 0.0, 0.5], 0.5, 2), ([0.5, 0.0, 0.5], np.nextafter(0.5, 0), 0), ([0.5, 0.5, 0.0], ONE, 1),
-    ([0.1] * 10 + [0.0], ONE, 9), ([1.0], 0.0, 0), ([1.0], ONE, 0),
-])
+@pytest.mark.parametrize(
+    ('probs', 'u', 'index'),
+    [
+        ([0.0, 1.0], 0.0, 1),
+        ([0.0, 0.0, 1.0, 0.0], 0.0, 2),
+        ([0.0, 0.0, 1.0, 0.0], ONE, 2),
+        ([0.5, 0.0, 0.5], 0.5, 2),
+        ([0.5, 0.0, 0.5], np.nextafter(0.5, 0), 0),
+        ([0.5, 0.5, 0.0], ONE, 1),
+        ([0.1] * 10 + [0.0], ONE, 9),
+        ([1.0], 0.0, 0),
+        ([1.0], ONE, 0),
+    ],
+)
 def test_a_probability_of_zero_is_never_drawn_at_the_edges(probs, u, index):
     assert invert_cdf(probs, u) == index
 
 
-@given(st.lists(st.sampled_from([0.0, 0.0, 0.1, 1 / 3, 1.0, 7.0]), min_size=1, max_size=7).filter(any),
-       st.floats(0, ONE))
+@given(
+    st.lists(st.sampled_from([0.0, 0.0, 0.1, 1 / 3, 1.0, 7.0]), min_size=1, max_size=7).filter(any),
+    st.floats(0, ONE),
+)
 def test_the_inverse_cdf_against_a_plain_loop(weights, u):
     probs = np.array(weights) / np.sum(weights)
     index = invert_cdf(probs, u)

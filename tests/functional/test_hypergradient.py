@@ -1,4 +1,7 @@
-"""∂L/∂α of the relaxed objective (eq. 3) against finite differences in float64 and θ ⊙ (g − ⟨θ, g⟩)."""
+"""∂L/∂α of the relaxed objective (eq. 3) against finite differences in float64 and θ ⊙ (g − ⟨θ,
+g⟩).
+"""
+
 from dataclasses import replace
 
 import pytest
@@ -40,7 +43,9 @@ def close(first, second, tolerance):
 
 def searching(relaxation, backbone='conv', distiller=None):
     """A float64 search of three teachers away from the uniform θ, and what its upper step sees."""
-    model = built(dynakd_cfg(3, student_cfg(backbone=backbone), relaxation=relaxation, distiller=distiller)).double()
+    model = built(
+        dynakd_cfg(3, student_cfg(backbone=backbone), relaxation=relaxation, distiller=distiller)
+    ).double()
     lane = model.lanes['search']
     lane.selection.alpha.data = torch.tensor([0.7, -0.4, 0.1], dtype=torch.float64)
     return model, lane, upper_batch(model, made_batch(seed=3))
@@ -53,6 +58,7 @@ def of_alpha(lane, batch):
             return upper_loss(lane, batch).item()
         finally:
             lane.selection.alpha.data = kept
+
     return function
 
 
@@ -68,14 +74,14 @@ def test_first_order_on_a_plain_function(n):
     alpha = torch.linspace(0.5, -0.5, n, dtype=torch.float64).requires_grad_()
 
     def upper(theta):
-        return ((theta - target)**2 * (1 + theta)).sum().exp().log1p()
+        return ((theta - target) ** 2 * (1 + theta)).sum().exp().log1p()
 
-    gradient, = torch.autograd.grad(first_order(alpha.softmax(0), upper), alpha)
+    (gradient,) = torch.autograd.grad(first_order(alpha.softmax(0), upper), alpha)
     with torch.no_grad():
         finite = numeric(lambda a: upper(a.softmax(0)).item(), alpha.detach())
     torch.testing.assert_close(gradient, finite, rtol=1e-7, atol=1e-9)
     theta = alpha.detach().softmax(0).requires_grad_()
-    g, = torch.autograd.grad(upper(theta), theta)
+    (g,) = torch.autograd.grad(upper(theta), theta)
     torch.testing.assert_close(gradient, closed(theta.detach(), g), rtol=1e-12, atol=1e-14)
 
 
@@ -90,7 +96,7 @@ def test_a_loss_without_theta_is_an_error():
 def test_alpha_gradient_of_a_lane_against_finite_differences(relaxation, backbone):
     _, lane, batch = searching(relaxation, backbone)
     loss = upper_loss(lane, batch)
-    gradient, = torch.autograd.grad(loss, lane.selection.alpha)
+    (gradient,) = torch.autograd.grad(loss, lane.selection.alpha)
     assert gradient.dtype == torch.float64
     close(gradient, numeric(of_alpha(lane, batch), lane.selection.alpha.data), 1e-6)
 
@@ -99,7 +105,7 @@ def test_outputs_mixed_value_and_closed_form():
     """L = L_d(Σ θ_i f_i, f_S); g_i = ⟨∂L/∂f̄, f_i⟩, with ∂L/∂f̄ written out for τ² KL."""
     model, lane, batch = searching('outputs')
     loss = upper_loss(lane, batch)
-    gradient, = torch.autograd.grad(loss, lane.selection.alpha)
+    (gradient,) = torch.autograd.grad(loss, lane.selection.alpha)
     student, teachers = logits(model, lane, batch)
     theta = lane.selection.alpha.data.softmax(0)
     mixed = sum(theta[i] * teachers[i] for i in range(3))
@@ -115,7 +121,7 @@ def test_losses_mixed_value_and_closed_form():
     """L = Σ θ_i L_i, so that g_i = L_i: the gradient is θ_i (L_i − L)."""
     model, lane, batch = searching('losses')
     loss = upper_loss(lane, batch)
-    gradient, = torch.autograd.grad(loss, lane.selection.alpha)
+    (gradient,) = torch.autograd.grad(loss, lane.selection.alpha)
     student, teachers = logits(model, lane, batch)
     theta = lane.selection.alpha.data.softmax(0)
     own = torch.stack([kl(student, f) for f in teachers])
@@ -129,22 +135,31 @@ def test_the_student_gets_no_gradient_from_the_upper_step():
     assert [name for name, p in model.named_parameters() if p.grad is not None] == []
     lane = model.lanes['search']
     upper_loss(lane, upper_batch(model, made_batch())).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is not None] == ['lanes.search.selection.alpha']
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == [
+        'lanes.search.selection.alpha'
+    ]
 
 
 def test_the_gradient_sums_to_zero_and_vanishes_where_the_teachers_agree():
     """θ stays on the simplex however α moves; teachers of equal outputs give no reason to move."""
     _, lane, batch = searching('outputs')
-    gradient, = torch.autograd.grad(upper_loss(lane, batch), lane.selection.alpha)
+    (gradient,) = torch.autograd.grad(upper_loss(lane, batch), lane.selection.alpha)
     assert abs(gradient.sum()) < 1e-14 < gradient.abs().max()
-    same = {name: {key: batch.records['t0'][OUTPUTS] for key in own} for name, own in batch.records.items()}
-    gradient, = torch.autograd.grad(upper_loss(lane, replace(batch, records=same)), lane.selection.alpha)
+    same = {
+        name: {key: batch.records['t0'][OUTPUTS] for key in own}
+        for name, own in batch.records.items()
+    }
+    (gradient,) = torch.autograd.grad(
+        upper_loss(lane, replace(batch, records=same)), lane.selection.alpha
+    )
     assert gradient.abs().max() < 1e-14
 
 
 @pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
 def test_two_losses_add_up(relaxation):
-    """Losses of a distiller are summed; entries without 'loss' in their name are statistics, and are not."""
+    """Losses of a distiller are summed; entries without 'loss' in their name are statistics, and
+    are not.
+    """
     cfg = kd_distiller_cfg()
     mapping = cfg['loss_forward_mappings']['loss_kl']
     kind = dict(type='KLDivergence', teacher_detach=False)
@@ -155,9 +170,14 @@ def test_two_losses_add_up(relaxation):
     theta = lane.selection.alpha.data.softmax(0)
 
     def second(teacher):
-        return 4 * F.kl_div((student / 2).log_softmax(1), (teacher / 2).softmax(1), reduction='batchmean')
+        return 4 * F.kl_div(
+            (student / 2).log_softmax(1), (teacher / 2).softmax(1), reduction='batchmean'
+        )
 
     mixed = sum(theta[i] * teachers[i] for i in range(3))
-    expected = kl(student, mixed) + second(mixed) if relaxation == 'outputs' else sum(
-        theta[i] * (kl(student, teachers[i]) + second(teachers[i])) for i in range(3))
+    expected = (
+        kl(student, mixed) + second(mixed)
+        if relaxation == 'outputs'
+        else sum(theta[i] * (kl(student, teachers[i]) + second(teachers[i])) for i in range(3))
+    )
     close(upper_loss(lane, batch).detach(), expected, 1e-12)

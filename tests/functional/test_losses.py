@@ -1,11 +1,19 @@
 """Losses that MMRazor lacks, against plain loops over samples, classes and temperatures."""
+
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from mmdynakd.functional.losses import batch_relation, class_relation, feature_mse, kd, mlkd, standardize
+from mmdynakd.functional.losses import (
+    batch_relation,
+    class_relation,
+    feature_mse,
+    kd,
+    mlkd,
+    standardize,
+)
 from mmdynakd.models.losses import FeatureMSELoss, LogitStdKDLoss, MLKDLoss
 
 B, C = 5, 7
@@ -31,7 +39,7 @@ def kl(student, teacher, tau):
 def z(row):
     values = row.tolist()
     mean = sum(values) / C
-    std = math.sqrt(sum((v - mean)**2 for v in values) / (C - 1))
+    std = math.sqrt(sum((v - mean) ** 2 for v in values) / (C - 1))
     return torch.tensor([(v - mean) / (std + 1e-7) for v in values], dtype=torch.float64)
 
 
@@ -42,26 +50,34 @@ def relation(rows_s, rows_t, n):
         for j in range(n):
             t = sum(a * b for a, b in zip(rows_t[i], rows_t[j]))
             s = sum(a * b for a, b in zip(rows_s[i], rows_s[j]))
-            total += (t - s)**2
+            total += (t - s) ** 2
     return total / n
 
 
 def levels(tau, own=lambda row: row):
     q, p = ([probs(row, tau) for row in x] for x in (S, T))
     columns = [list(zip(*rows)) for rows in (q, p)]
-    return (sum(kl(own(S[b]), own(T[b]), tau) for b in range(B)) / B, relation(q, p, B), relation(*columns, C))
+    return (
+        sum(kl(own(S[b]), own(T[b]), tau) for b in range(B)) / B,
+        relation(q, p, B),
+        relation(*columns, C),
+    )
 
 
 @pytest.mark.parametrize('tau', [1.0, 4.0])
 def test_kd(tau):
-    assert kd(S, T, tau).tolist() == pytest.approx([kl(S[b], T[b], tau) for b in range(B)], rel=1e-12)
+    assert kd(S, T, tau).tolist() == pytest.approx(
+        [kl(S[b], T[b], tau) for b in range(B)], rel=1e-12
+    )
     own = tau**2 * F.kl_div((S / tau).log_softmax(1), (T / tau).softmax(1), reduction='batchmean')
     torch.testing.assert_close(kd(S, T, tau).mean(), own)
     assert kd(S, S, tau).abs().max() < 1e-12
 
 
 def test_standardize():
-    torch.testing.assert_close(standardize(S), torch.stack([z(row) for row in S]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        standardize(S), torch.stack([z(row) for row in S]), rtol=1e-12, atol=1e-12
+    )
     torch.testing.assert_close(standardize(5 * S - 2), standardize(S), rtol=1e-6, atol=1e-6)
 
 
@@ -90,19 +106,28 @@ def test_mlkd(standard):
 
 def test_feature_mse():
     student, teacher = torch.randn(2, 3, 4, 2, 2, dtype=torch.float64)
-    expected = [sum((a - b)**2 for a, b in zip(s.flatten().tolist(), t.flatten().tolist())) / 16
-                for s, t in zip(student, teacher)]
+    expected = [
+        sum((a - b) ** 2 for a, b in zip(s.flatten().tolist(), t.flatten().tolist())) / 16
+        for s, t in zip(student, teacher)
+    ]
     assert feature_mse(student, teacher).tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_classes():
     expected = 2 * kd(standardize(S), standardize(T), 3)
     torch.testing.assert_close(LogitStdKDLoss(tau=3, loss_weight=2)(S, T), expected.mean())
-    torch.testing.assert_close(LogitStdKDLoss(tau=3, loss_weight=2, reduction='none')(S, T), expected)
-    torch.testing.assert_close(MLKDLoss((2, 3), 5, standardize=True)(S, T), 5 * mlkd(S, T, (2, 3), True))
+    torch.testing.assert_close(
+        LogitStdKDLoss(tau=3, loss_weight=2, reduction='none')(S, T), expected
+    )
+    torch.testing.assert_close(
+        MLKDLoss((2, 3), 5, standardize=True)(S, T), 5 * mlkd(S, T, (2, 3), True)
+    )
     torch.testing.assert_close(FeatureMSELoss(2)(S, T), 2 * feature_mse(S, T).mean())
-    for make in (lambda: LogitStdKDLoss(reduction='sum'), lambda: FeatureMSELoss(reduction='batchmean')):
-        with pytest.raises(ValueError, match="reduction must be one of"):
+    for make in (
+        lambda: LogitStdKDLoss(reduction='sum'),
+        lambda: FeatureMSELoss(reduction='batchmean'),
+    ):
+        with pytest.raises(ValueError, match='reduction must be one of'):
             make()
     for taus in ((), (4, 0)):
         with pytest.raises(ValueError, match='taus must be positive'):

@@ -1,4 +1,5 @@
 """The 6n+2 CIFAR residual networks: form, gradients, and agreement with real checkpoints."""
+
 import math
 
 import numpy as np
@@ -12,8 +13,13 @@ from mmdynakd.models.backbones import CifarResNet
 from mmdynakd.registry import MODELS
 
 TEACHERS = {  # file: (depth, width factor, val accuracy in the folder's README)
-    'resnet8': (8, 1, 50.24), 'resnet14': (14, 1, 60.84), 'resnet20': (20, 1, 62.40),
-    'resnet32': (32, 1, 63.72), 'resnet56': (56, 1, 67.76), 'resnet8x4': (8, 4, 70.82)}
+    'resnet8': (8, 1, 50.24),
+    'resnet14': (14, 1, 60.84),
+    'resnet20': (20, 1, 62.40),
+    'resnet32': (32, 1, 63.72),
+    'resnet56': (56, 1, 67.76),
+    'resnet8x4': (8, 4, 70.82),
+}
 
 
 def closed_form_count(depth, stem, stages, in_channels=3):
@@ -30,26 +36,41 @@ def closed_form_count(depth, stem, stages, in_channels=3):
 
 def classifier(depth, width_factor):
     backbone = {'type': 'mmdynakd.CifarResNet', 'depth': depth, 'width_factor': width_factor}
-    return MMPRETRAIN_MODELS.build({
-        'type': 'ImageClassifier', 'backbone': backbone, 'neck': {'type': 'GlobalAveragePooling'},
-        'head': {'type': 'LinearClsHead', 'num_classes': 100, 'in_channels': 64 * width_factor},
-        'data_preprocessor': {'type': 'ClsDataPreprocessor', 'mean': [129.304, 124.070, 112.434],
-                              'std': [68.170, 65.392, 70.418], 'to_rgb': False}})
+    return MMPRETRAIN_MODELS.build(
+        {
+            'type': 'ImageClassifier',
+            'backbone': backbone,
+            'neck': {'type': 'GlobalAveragePooling'},
+            'head': {'type': 'LinearClsHead', 'num_classes': 100, 'in_channels': 64 * width_factor},
+            'data_preprocessor': {
+                'type': 'ClsDataPreprocessor',
+                'mean': [129.304, 124.070, 112.434],
+                'std': [68.170, 65.392, 70.418],
+                'to_rgb': False,
+            },
+        }
+    )
 
 
 def lineage_state(shared, name):
     weights = torch.load(shared / 'teachers' / f'{name}.pth', weights_only=True)['model']
-    return {('head.' if key.startswith('fc.') else 'backbone.') + key: weights[key] for key in weights}
+    return {
+        ('head.' if key.startswith('fc.') else 'backbone.') + key: weights[key] for key in weights
+    }
 
 
-@pytest.mark.parametrize(('width_factor', 'stem', 'stages'), [(1, 16, (16, 32, 64)), (4, 32, (64, 128, 256))])
+@pytest.mark.parametrize(
+    ('width_factor', 'stem', 'stages'), [(1, 16, (16, 32, 64)), (4, 32, (64, 128, 256))]
+)
 @pytest.mark.parametrize('depth', [8, 14, 20, 32, 44, 56, 110])
 def test_parameter_count_is_the_closed_form(depth, width_factor, stem, stages):
     net = CifarResNet(depth, width_factor)
     assert sum(p.numel() for p in net.parameters()) == closed_form_count(depth, stem, stages)
     assert net.out_channels == stages[-1]
     # depth counts weighted layers: every 3x3 convolution and the classifier, not the shortcuts
-    assert sum(m.kernel_size == (3, 3) for m in net.modules() if isinstance(m, nn.Conv2d)) + 1 == depth
+    assert (
+        sum(m.kernel_size == (3, 3) for m in net.modules() if isinstance(m, nn.Conv2d)) + 1 == depth
+    )
 
 
 def test_stage_shapes_and_values():
@@ -78,7 +99,7 @@ def test_depth_outside_the_family_is_refused(depth):
 def test_unknown_width_and_stages_are_refused():
     with pytest.raises(ValueError, match=r'width_factor must be one of \[1, 4\], got 2'):
         CifarResNet(8, width_factor=2)
-    for indices in ((), (3, ), (-1, ), (1, 0), (2, 2)):
+    for indices in ((), (3,), (-1,), (1, 0), (2, 2)):
         with pytest.raises(ValueError, match='rising stages'):
             CifarResNet(8, out_indices=indices)
 
@@ -104,7 +125,7 @@ def test_gradient_is_the_finite_difference():
 def test_initialisation_is_he_normal_fan_out():
     torch.manual_seed(0)
     net = CifarResNet(20)
-    net.bn1.weight.data.fill_(7.)
+    net.bn1.weight.data.fill_(7.0)
     net.init_weights()
     for module in net.modules():
         if isinstance(module, nn.Conv2d) and module.weight.numel() > 5000:
@@ -144,4 +165,6 @@ def test_real_teachers_reach_their_accuracy_on_val(shared, cifar100_root, name):
             inputs = model.data_preprocessor({'inputs': batch})['inputs']
             right += (model(inputs, mode='tensor').argmax(1) == target).sum().item()
     assert len(labels) == 5000
-    assert 100 * right / 5000 == pytest.approx(told, abs=0.3)  # the README's figure was taken in bf16
+    assert 100 * right / 5000 == pytest.approx(
+        told, abs=0.3
+    )  # the README's figure was taken in bf16

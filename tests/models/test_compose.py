@@ -1,4 +1,7 @@
-"""Every config of configs/compose: a real search step, a real evaluation step, MMRazor's own loss, θ's gradient."""
+"""Every config of configs/compose: a real search step, a real evaluation step, MMRazor's own loss,
+θ's gradient.
+"""
+
 import copy
 import logging
 from pathlib import Path
@@ -22,11 +25,15 @@ CONFIGS = sorted(path.stem for path in (CHECKOUT / 'configs' / 'compose').glob('
 SEARCHES = [name for name in CONFIGS if name != 'ft_paraphrasers_cifar100']
 STEP = 1e-4
 BATCH = 4
-DEPTHS = dict(resnet56=20, resnet44=14, resnet32=8)  # the logits' configs: smaller teachers of the same family
+DEPTHS = dict(
+    resnet56=20, resnet44=14, resnet32=8
+)  # the logits' configs: smaller teachers of the same family
 
 
 def model_config(name: str, folder: Path | None = None) -> dict:
-    """The config's model; teachers without checkpoints, small where the distiller reads no block of theirs."""
+    """The config's model; teachers without checkpoints, small where the distiller reads no block of
+    theirs.
+    """
     cfg = Config.fromfile(CHECKOUT / 'configs' / 'compose' / f'{name}.py')
     model = cfg.model.to_dict()
     for teacher, entry in model['teachers'].items():
@@ -35,7 +42,10 @@ def model_config(name: str, folder: Path | None = None) -> dict:
             entry['model']['backbone']['depth'] = DEPTHS[teacher]
     if 'r56' in name:
         model['architecture']['backbone']['depth'] = 8
-    model.update(data_preprocessor=dict(cfg.data_preprocessor, type='mmpretrain.ClsDataPreprocessor'), draw_seed=0)
+    model.update(
+        data_preprocessor=dict(cfg.data_preprocessor, type='mmpretrain.ClsDataPreprocessor'),
+        draw_seed=0,
+    )
     for distiller in of_all(model['distiller']):
         for loss in distiller['distill_losses'].values():
             if loss['type'] == 'CRDLoss':
@@ -57,7 +67,9 @@ def built(cfg: dict, seed: int = 0):
     for network in (model, *model.ensemble.networks.values()):
         network.init_weights()
     for student_or_teacher in (model.architecture, *model.ensemble.networks.values()):
-        student_or_teacher.head.fc.weight.data *= 20  # MMPretrain starts heads near 0, where every gradient is tiny
+        student_or_teacher.head.fc.weight.data *= (
+            20  # MMPretrain starts heads near 0, where every gradient is tiny
+        )
     return model
 
 
@@ -67,15 +79,17 @@ def images(seed: int, first_row: int = 0) -> dict:
     pictures = torch.randint(0, 256, (BATCH, 3, 32, 32), generator=generator, dtype=torch.uint8)
     samples = []
     for i in range(BATCH):
-        rows = torch.tensor([i, *torch.randint(BATCH, 20, (6, ), generator=generator)]) + first_row
-        sample = DataSample().set_gt_label(int(torch.randint(0, 100, (1, ), generator=generator)))
+        rows = torch.tensor([i, *torch.randint(BATCH, 20, (6,), generator=generator)]) + first_row
+        sample = DataSample().set_gt_label(int(torch.randint(0, 100, (1,), generator=generator)))
         sample.set_data(dict(sample_idx=rows[0], contrast_sample_idxs=rows))
         samples.append(sample)
     return dict(inputs=list(pictures), data_samples=samples)
 
 
 def ready(name: str):
-    """A float64 model after one lower step: memory banks, and their normalisation constants, are set."""
+    """A float64 model after one lower step: memory banks, and their normalisation constants, are
+    set.
+    """
     model = built(model_config(name)).double()
     model.train_step(images(9), bilevel(model, lr=1e-3))
     model.train_step(images(8), bilevel(model, lr=1e-3))
@@ -92,12 +106,12 @@ def banks(lane) -> dict:
 
 
 def test_the_configs_are_all_there():
-    wanted = ('kd dkd dist kdsoftce wsld l1 l2 rkd at fitnet ab ft ofd crd cwd mgd pkd fbkd ce logitstd mlkd')
+    wanted = 'kd dkd dist kdsoftce wsld l1 l2 rkd at fitnet ab ft ofd crd cwd mgd pkd fbkd ce logitstd mlkd'
     assert set(wanted.split()) == {name.split('_')[0] for name in CONFIGS}
 
 
 def test_a_search_takes_both_steps(searched):
-    name, model = searched
+    _name, model = searched
     lane = model.lanes['search']
     optim = bilevel(model, lr=1e-3)
     weights = {key: p.detach().clone() for key, p in model.named_parameters()}
@@ -108,23 +122,30 @@ def test_a_search_takes_both_steps(searched):
     assert len({round(p, 9) for p in lane.selection.probs()}) > 1
     log = model.train_step(images(2), optim)
     assert all(torch.isfinite(value) for value in log.values())
-    assert not torch.equal(lane.student.backbone.conv1.weight, weights['lanes.search.student.backbone.conv1.weight'])
+    assert not torch.equal(
+        lane.student.backbone.conv1.weight, weights['lanes.search.student.backbone.conv1.weight']
+    )
 
 
 def test_an_evaluation_takes_a_step_by_its_fixed_theta(searched):
-    """The drawn teacher's distiller alone teaches; its connectors train, those of the others do not."""
+    """The drawn teacher's distiller alone teaches; its connectors train, those of the others do
+    not.
+    """
     name, _ = searched
     cfg = model_config(name)
     teachers = list(cfg['teachers'])
     cfg['lanes'] = dict(candidate=dict(distribution=dict(probs={teachers[1]: 1.0})))
     model = built(cfg)
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
-    model.ensemble.run(teachers, torch.zeros(2, 3, 32, 32))  # the first run folds them, which takes a look
+    model.ensemble.run(
+        teachers, torch.zeros(2, 3, 32, 32)
+    )  # the first run folds them, which takes a look
     ran = []
     for teacher, network in model.ensemble.networks.items():
         network.register_forward_pre_hook(lambda *_, teacher=teacher: ran.append(teacher))
     log = model.train_step(images(2), bilevel(model, lr=1e-2))
-    assert ran == [teachers[1]] and all(torch.isfinite(value) for value in log.values())
+    assert ran == [teachers[1]]
+    assert all(torch.isfinite(value) for value in log.values())
     changed = {key for key, p in model.named_parameters() if not torch.equal(p, before[key])}
     assert 'lanes.candidate.student.backbone.conv1.weight' in changed
     others = [f'.distillers.{t}.' for t in teachers if t != teachers[1]]
@@ -132,17 +153,23 @@ def test_an_evaluation_takes_a_step_by_its_fixed_theta(searched):
 
 
 def reference(model, name: str, teacher: str, batch) -> dict:
-    """MMRazor's distiller alone, built from the same config, with the same connectors and memory, on copies."""
+    """MMRazor's distiller alone, built from the same config, with the same connectors and memory,
+    on copies.
+    """
     lane = model.lanes['search']
     cfg = model_config(name)['distiller']
     cfg = copy.deepcopy(cfg if 'distill_losses' in cfg else cfg[teacher])
     with DefaultScope.overwrite_default_scope('mmrazor'):
-        own = MODELS.build(dict(cfg, type=f"mmrazor.{cfg.get('type', 'ConfigurableDistiller')}")).double()
+        own = MODELS.build(
+            dict(cfg, type=f'mmrazor.{cfg.get("type", "ConfigurableDistiller")}')
+        ).double()
     own.load_state_dict(lane.distiller.of(teacher).state_dict())
     own.train(lane.training)
     lane.forget()
-    student, network = (copy.deepcopy(part).to(memory_format=torch.contiguous_format)  # MMRazor's losses use view
-                        for part in (lane.student, model.ensemble.networks[teacher]))
+    student, network = (
+        copy.deepcopy(part).to(memory_format=torch.contiguous_format)  # MMRazor's losses use view
+        for part in (lane.student, model.ensemble.networks[teacher])
+    )
     own.prepare_from_student(student)
     own.prepare_from_teacher(network)
     if hasattr(own, 'init_ofd_connectors'):
@@ -152,7 +179,9 @@ def reference(model, name: str, teacher: str, batch) -> dict:
         network(raw, batch['data_samples'], mode='loss')
     seed_step(0, model.step)
     with own.student_recorders:
-        student(model._student_inputs(batch['inputs']).contiguous(), batch['data_samples'], mode='loss')
+        student(
+            model._student_inputs(batch['inputs']).contiguous(), batch['data_samples'], mode='loss'
+        )
     return own.compute_distill_losses()
 
 
@@ -163,15 +192,20 @@ def test_the_loss_is_mmrazors_own_for_the_drawn_teacher(searched):
         batch = model.data_preprocessor(copy.deepcopy(images(3)), training=True)
         kept, expected = banks(lane), reference(model, name, teacher, batch)
         records = model.ensemble.run([teacher], batch['inputs'])
-        student, buffers = lane.student, {key: value.clone() for key, value in lane.student.state_dict().items()}
+        student, buffers = (
+            lane.student,
+            {key: value.clone() for key, value in lane.student.state_dict().items()},
+        )
         seed_step(0, model.step)
         with lane.recording([teacher]):
             student(model._student_inputs(batch['inputs']), batch['data_samples'], mode='loss')
         got = lane.distiller.compute_distill_losses(records, Choice({teacher: 1.0}))
-        assert got.keys() == expected.keys() and got
+        assert got.keys() == expected.keys()
+        assert got
         for key, value in got.items():
             torch.testing.assert_close(value, expected[key].mean(), rtol=1e-12, atol=0)
-            assert value.requires_grad and value != 0
+            assert value.requires_grad
+            assert value != 0
         lane.distiller.load_state_dict(kept)
         student.load_state_dict(buffers)
 
@@ -189,7 +223,7 @@ def test_theta_gets_the_right_gradient(searched):
         return upper_loss(lane, batch)
 
     loss()  # a memory bank's constants for these rows
-    gradient, = torch.autograd.grad(loss(), lane.selection.alpha)
+    (gradient,) = torch.autograd.grad(loss(), lane.selection.alpha)
     numeric, alpha = torch.zeros(3, dtype=torch.float64), lane.selection.alpha.data
     for i in range(3):
         values = []
@@ -200,15 +234,19 @@ def test_theta_gets_the_right_gradient(searched):
         numeric[i] = (values[0] - values[1]) / (2 * STEP)
     assert numeric.abs().max() > 0
     torch.testing.assert_close(gradient, numeric, rtol=1e-5, atol=1e-6 * float(numeric.abs().max()))
-    if lane.distiller.relaxation == 'losses' and name != 'mgd_r20_cifar100':  # whose masks are drawn a teacher
+    if (
+        lane.distiller.relaxation == 'losses' and name != 'mgd_r20_cifar100'
+    ):  # whose masks are drawn a teacher
         own = []
         for index in range(3):
-            lane.selection.alpha.data = torch.full((3, ), -1e3, dtype=torch.float64)
+            lane.selection.alpha.data = torch.full((3,), -1e3, dtype=torch.float64)
             lane.selection.alpha.data[index] = 0
             own.append(loss().item())
         lane.selection.alpha.data = alpha
         theta, own = alpha.softmax(0), torch.tensor(own, dtype=torch.float64)
-        torch.testing.assert_close(gradient, theta * (own - (theta * own).sum()), rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(
+            gradient, theta * (own - (theta * own).sum()), rtol=1e-8, atol=1e-12
+        )
 
 
 def test_paraphrasers_are_trained_and_taken_up(tmp_path):
@@ -219,12 +257,19 @@ def test_paraphrasers_are_trained_and_taken_up(tmp_path):
     model.train_step(images(1), bilevel(model, lr=1e-2))
     after = model.state_dict()
     changed = {key for key in after if not torch.equal(after[key], before[key])} - {'_extra_state'}
-    assert changed and all('.connectors.paraphraser.' in key or 'student' in key and 'running' in key
-                           or 'num_batches' in key for key in changed)
+    assert changed
+    assert all(
+        '.connectors.paraphraser.' in key
+        or ('student' in key and 'running' in key)
+        or 'num_batches' in key
+        for key in changed
+    )
     torch.save(dict(state_dict=after), tmp_path / 'stage1.pth')
     cfg = Config.fromfile(CHECKOUT / 'configs' / 'compose' / 'ft_r20_cifar100.py').model.to_dict()
     for name, distiller in cfg['distiller'].items():
-        distiller['connectors']['paraphraser']['init_cfg']['checkpoint'] = str(tmp_path / 'stage1.pth')
+        distiller['connectors']['paraphraser']['init_cfg']['checkpoint'] = str(
+            tmp_path / 'stage1.pth'
+        )
         cfg['teachers'][name]['checkpoint'] = None
     second = built(cfg, seed=5)
     for name in cfg['teachers']:
@@ -233,9 +278,13 @@ def test_paraphrasers_are_trained_and_taken_up(tmp_path):
 
 
 def test_ofd_margins_are_those_of_each_teacher(tmp_path):
-    """The mean of the negative part of N(bias, weight²), channel by channel, of the BatchNorm in the checkpoint."""
+    """The mean of the negative part of N(bias, weight²), channel by channel, of the BatchNorm in
+    the checkpoint.
+    """
     cfg = model_config('ofd_r20_cifar100')
-    teacher = MODELS.build(dict(cfg['teachers']['resnet32']['model'], type='mmpretrain.ImageClassifier'))
+    teacher = MODELS.build(
+        dict(cfg['teachers']['resnet32']['model'], type='mmpretrain.ImageClassifier')
+    )
     norm = teacher.backbone.layer3[4].bn1
     norm.weight.data, norm.bias.data = torch.linspace(-0.8, 1.5, 64), torch.linspace(2, -1, 64)
     norm.weight.data[0] = 0.3  # at bias 2 all but never negative: −3 σ
@@ -243,14 +292,20 @@ def test_ofd_margins_are_those_of_each_teacher(tmp_path):
     cfg['teachers']['resnet32']['checkpoint'] = str(tmp_path / 'teacher.pth')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(cfg)
-    margins = {name: d.connectors['margin'].margin for name, d in model.lanes['search'].distiller.distillers.items()}
-    assert {name: m.shape[1] for name, m in margins.items()} == dict(resnet8x4=256, resnet32=64, resnet14=64)
+    margins = {
+        name: d.connectors['margin'].margin
+        for name, d in model.lanes['search'].distiller.distillers.items()
+    }
+    assert {name: m.shape[1] for name, m in margins.items()} == dict(
+        resnet8x4=256, resnet32=64, resnet14=64
+    )
     assert np.allclose(margins['resnet14'].flatten(), -2 / np.sqrt(2 * np.pi))  # weight 1, bias 0
     width = 5e-5
     x = -width * (np.arange(400000) + 0.5)
-    for found, scale, mean in zip(margins['resnet32'].flatten().tolist(), norm.weight.abs().tolist(),
-                                  norm.bias.tolist()):
-        density = np.exp(-((x - mean) / scale)**2 / 2)
+    for found, scale, mean in zip(
+        margins['resnet32'].flatten().tolist(), norm.weight.abs().tolist(), norm.bias.tolist()
+    ):
+        density = np.exp(-(((x - mean) / scale) ** 2) / 2)
         rare = density.sum() * width / scale / np.sqrt(2 * np.pi) <= 0.001
         expected = -3 * scale if rare else (x * density).sum() / density.sum()
         assert found == pytest.approx(expected, rel=1e-4)
@@ -264,18 +319,22 @@ def test_a_shared_ofd_distiller_is_an_error():
         built(cfg)
 
 
-@pytest.mark.parametrize('key, kind, reason', [
-    ('type', 'BYOTDistiller', 'deepest exit of the student itself'),
-    ('type', 'mmrazor.BYOTDistiller', 'deepest exit of the student itself'),
-    ('type', 'DataFreeDistillation', 'generator of its own'),
-    ('type', 'mmrazor.DAFLDataFreeDistillation', 'generator of its own'),
-    ('type', 'SelfDistill', 'without a teacher'),
-    ('type', 'FpnTeacherDistill', 'mmdynakd.DynaKD stands in its place'),
-    ('type', 'SingleTeacherDistill', 'mmdynakd.DynaKD stands in its place'),
-    ('type', 'OverhaulFeatureDistillation', "type='OFDDistiller'"),
-    ('loss', 'ActivationLoss', 'generator of images'),
-    ('loss', 'OnehotLikeLoss', 'generator of images'),
-    ('loss', 'InformationEntropyLoss', 'generator of images')])
+@pytest.mark.parametrize(
+    ('key', 'kind', 'reason'),
+    [
+        ('type', 'BYOTDistiller', 'deepest exit of the student itself'),
+        ('type', 'mmrazor.BYOTDistiller', 'deepest exit of the student itself'),
+        ('type', 'DataFreeDistillation', 'generator of its own'),
+        ('type', 'mmrazor.DAFLDataFreeDistillation', 'generator of its own'),
+        ('type', 'SelfDistill', 'without a teacher'),
+        ('type', 'FpnTeacherDistill', 'mmdynakd.DynaKD stands in its place'),
+        ('type', 'SingleTeacherDistill', 'mmdynakd.DynaKD stands in its place'),
+        ('type', 'OverhaulFeatureDistillation', "type='OFDDistiller'"),
+        ('loss', 'ActivationLoss', 'generator of images'),
+        ('loss', 'OnehotLikeLoss', 'generator of images'),
+        ('loss', 'InformationEntropyLoss', 'generator of images'),
+    ],
+)
 def test_what_does_not_compose_says_why(key, kind, reason):
     cfg = model_config('kd_r56_cifar100')
     if key == 'type':
@@ -286,9 +345,14 @@ def test_what_does_not_compose_says_why(key, kind, reason):
         built(cfg)
 
 
-@pytest.mark.parametrize('name, reason', [('ce_r56_cifar100', 'decision has no gradient'),
-                                          ('dkd_r56_cifar100', 'has no derivative by the teacher'),
-                                          ('wsld_r56_cifar100', 'detaches the teacher')])
+@pytest.mark.parametrize(
+    ('name', 'reason'),
+    [
+        ('ce_r56_cifar100', 'decision has no gradient'),
+        ('dkd_r56_cifar100', 'has no derivative by the teacher'),
+        ('wsld_r56_cifar100', 'detaches the teacher'),
+    ],
+)
 def test_losses_that_cut_the_teacher_want_mixed_losses(name, reason):
     with pytest.raises(ValueError, match=f"{reason}.*set relaxation='losses'"):
         built(dict(model_config(name), relaxation='outputs'))
@@ -305,30 +369,41 @@ def test_what_does_not_compose_says_why_whatever_else_is_missing(kind):
 @pytest.mark.parametrize('weight', [None, 1, 0.8])
 def test_crd_warns_of_a_weight_that_mmrazor_ignores(weight, monkeypatch):
     said = []
-    monkeypatch.setattr(checks, 'print_log', lambda message, logger, level: said.append((message, level)))
+    monkeypatch.setattr(
+        checks, 'print_log', lambda message, logger, level: said.append((message, level))
+    )
     loss = dict(type='CRDLoss') if weight is None else dict(type='CRDLoss', loss_weight=weight)
     checks.check_config(dict(distill_losses=dict(loss_crd=loss)))
     assert len(said) == (weight == 0.8)
     if said:
-        assert 'distill_losses.loss_crd' in said[0][0] and 'ignores loss_weight=0.8' in said[0][0]
+        assert 'distill_losses.loss_crd' in said[0][0]
+        assert 'ignores loss_weight=0.8' in said[0][0]
         assert said[0][1] == logging.WARNING
 
 
-@pytest.mark.parametrize('reduction, warns', [('mean', True), ('batchmean', False)])
+@pytest.mark.parametrize(('reduction', 'warns'), [('mean', True), ('batchmean', False)])
 def test_dkd_by_mean_warns_and_is_a_sum(reduction, warns, monkeypatch):
     said = []
-    monkeypatch.setattr(checks, 'print_log', lambda message, logger, level: said.append((message, level)))
+    monkeypatch.setattr(
+        checks, 'print_log', lambda message, logger, level: said.append((message, level))
+    )
     cfg = model_config('dkd_r56_cifar100')
     cfg['distiller']['distill_losses']['loss_dkd']['reduction'] = reduction
     model = built(cfg)
     assert len(said) == warns
     if warns:
-        assert "distill_losses.loss_dkd" in said[0][0] and "reduction='batchmean' is the mean" in said[0][0]
+        assert 'distill_losses.loss_dkd' in said[0][0]
+        assert "reduction='batchmean' is the mean" in said[0][0]
         assert said[0][1] == logging.WARNING
-    loss, = [d['loss_dkd'] for d in (model.lanes['search'].distiller.distillers['shared'].distill_losses, )]
+    (loss,) = [
+        d['loss_dkd']
+        for d in (model.lanes['search'].distiller.distillers['shared'].distill_losses,)
+    ]
     s, t = torch.randn(2, BATCH, 100, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(BATCH)
     loss.reduction = 'batchmean'
     right = loss(s, t, labels)
     loss.reduction = reduction
-    assert loss(s, t, labels).item() == pytest.approx(right.item() * (BATCH if warns else 1), rel=1e-5)
+    assert loss(s, t, labels).item() == pytest.approx(
+        right.item() * (BATCH if warns else 1), rel=1e-5
+    )

@@ -1,4 +1,7 @@
-"""All of MMRazor's losses and connectors give θ the right gradient through mixed outputs, but for those listed."""
+"""All of MMRazor's losses and connectors give θ the right gradient through mixed outputs, but for
+those listed.
+"""
+
 import copy
 import importlib
 
@@ -24,8 +27,13 @@ def names(package: str) -> set[str]:
 LOGITS, MAPS, LABELS = (4, 5), (3, 4, 3, 3), torch.tensor([0, 1, 2, 3])
 WITH_LABELS = ('DKDLoss', 'WSLD')
 ON_MAPS = ('ABLoss', 'ATLoss', 'ChannelWiseDivergence', 'FTLoss', 'MGDLoss', 'OFDLoss', 'PKDLoss')
-OPTIONS = dict(KLDivergence=dict(teacher_detach=False), DISTLoss=dict(teacher_detach=False), WSLD=dict(num_classes=5),
-               DKDLoss=dict(reduction='batchmean'), CRDLoss=dict(neg_num=3, sample_n=10, dim_out=5))
+OPTIONS = dict(
+    KLDivergence=dict(teacher_detach=False),
+    DISTLoss=dict(teacher_detach=False),
+    WSLD=dict(num_classes=5),
+    DKDLoss=dict(reduction='batchmean'),
+    CRDLoss=dict(neg_num=3, sample_n=10, dim_out=5),
+)
 LOSSES = sorted(names('losses') - set(NOT_COMPOSING))
 
 
@@ -44,7 +52,7 @@ def compared(kind: str):
     if kind == 'CRDLoss':
         return normal(*LOGITS, seed=1), contrast(loss, normal(*LOGITS))
     shape = MAPS if kind in ON_MAPS else LOGITS
-    more = (LABELS, ) if kind in WITH_LABELS else ()
+    more = (LABELS,) if kind in WITH_LABELS else ()
     return 2 * normal(*shape, seed=1), lambda teacher: loss(2 * normal(*shape), teacher, *more)
 
 
@@ -52,28 +60,39 @@ def contrast(loss, student):
     samples = []
     for i in range(len(student)):
         samples.append(DataSample())
-        samples[-1].set_data(dict(sample_idx=torch.tensor(i), contrast_sample_idxs=torch.tensor([i, 6, 7, 8])))
+        samples[-1].set_data(
+            dict(sample_idx=torch.tensor(i), contrast_sample_idxs=torch.tensor([i, 6, 7, 8]))
+        )
     loss(student, student, samples)  # sets the normalisation
     state = copy.deepcopy(loss.state_dict())
 
     def of(teacher):
         loss.load_state_dict(state)  # the bank takes the features up
         return loss(student, teacher, samples)
+
     return of
 
 
 def is_right(teacher: torch.Tensor, loss) -> bool:
-    """Whether autograd has a gradient by the teacher, and it is that of central differences along three directions."""
+    """Whether autograd has a gradient by the teacher, and it is that of central differences along
+    three directions.
+    """
     teacher = teacher.requires_grad_()
     value = loss(teacher)
-    gradient = torch.autograd.grad(value, teacher, allow_unused=True)[0] if value.requires_grad else None
+    gradient = (
+        torch.autograd.grad(value, teacher, allow_unused=True)[0] if value.requires_grad else None
+    )
     if gradient is None or not gradient.isfinite().all() or not gradient.any():
         return False
     for seed in (2, 3, 4):
         direction = normal(*teacher.shape, seed=seed)
         with torch.no_grad():
-            numeric = (loss(teacher + STEP * direction) - loss(teacher - STEP * direction)) / (2 * STEP)
-        if not torch.allclose((gradient * direction).sum(), numeric, rtol=1e-5, atol=1e-6 * float(gradient.norm())):
+            numeric = (loss(teacher + STEP * direction) - loss(teacher - STEP * direction)) / (
+                2 * STEP
+            )
+        if not torch.allclose(
+            (gradient * direction).sum(), numeric, rtol=1e-5, atol=1e-6 * float(gradient.norm())
+        ):
             return False
     return True
 
@@ -84,17 +103,24 @@ def test_losses_without_the_right_gradient_are_those_listed(kind):
 
 
 CONNECTORS = dict(
-    ConvModuleConnector=dict(in_channel=4, out_channel=6), Translator=dict(in_channel=4, out_channel=2),
-    Paraphraser=dict(phase='train', in_channel=4, out_channel=2), CRDConnector=dict(dim_in=4),
-    TorchFunctionalConnector=dict(function_name='relu'), TorchNNConnector=dict(module_name='AvgPool2d',
-                                                                             module_args=dict(kernel_size=2)),
-    OFDTeacherConnector={}, MGDConnector=dict(student_channels=4, teacher_channels=4),
-    NormConnector=dict(in_channels=4, norm_cfg=dict(type='BN')), FBKDTeacherConnector=dict(in_channels=4),
-    FBKDStudentConnector=dict(in_channels=4))
+    ConvModuleConnector=dict(in_channel=4, out_channel=6),
+    Translator=dict(in_channel=4, out_channel=2),
+    Paraphraser=dict(phase='train', in_channel=4, out_channel=2),
+    CRDConnector=dict(dim_in=4),
+    TorchFunctionalConnector=dict(function_name='relu'),
+    TorchNNConnector=dict(module_name='AvgPool2d', module_args=dict(kernel_size=2)),
+    OFDTeacherConnector={},
+    MGDConnector=dict(student_channels=4, teacher_channels=4),
+    NormConnector=dict(in_channels=4, norm_cfg=dict(type='BN')),
+    FBKDTeacherConnector=dict(in_channels=4),
+    FBKDStudentConnector=dict(in_channels=4),
+)
 
 
 def test_every_connector_is_looked_at():
-    assert set(CONNECTORS) == names('architectures.connectors') - {'BYOTConnector'}  # BYOT does not compose
+    assert set(CONNECTORS) == names('architectures.connectors') - {
+        'BYOTConnector'
+    }  # BYOT does not compose
     assert set(DETACHING) < set(CONNECTORS)
 
 
@@ -105,7 +131,7 @@ def test_connectors_that_detach_are_those_listed(kind):
         connector.init_margin(torch.full((1, 4, 1, 1), -0.5, dtype=torch.float64))
     feature = normal(3, 4, *(() if kind == 'CRDConnector' else (4, 4))).requires_grad_()
     out = connector(feature)
-    reaches = any(part.requires_grad for part in (out if isinstance(out, tuple) else (out, )))
+    reaches = any(part.requires_grad for part in (out if isinstance(out, tuple) else (out,)))
     assert reaches == (kind not in DETACHING)
 
 
@@ -118,22 +144,32 @@ def with_loss(kind: str, connector: dict | list | None = None, **options) -> dic
     if connector:
         distiller['connectors'], teacher['connector'] = dict(of_teacher=connector), 'of_teacher'
     distiller['loss_forward_mappings']['loss_more'] = dict(
-        s_feature=dict(from_student=True, recorder='logits'), t_feature=teacher)
+        s_feature=dict(from_student=True, recorder='logits'), t_feature=teacher
+    )
     return cfg
 
 
-@pytest.mark.parametrize('kind, reason', [('ABLoss', 'signs'), ('FBKDLoss', 'masks detach')])
+@pytest.mark.parametrize(('kind', 'reason'), [('ABLoss', 'signs'), ('FBKDLoss', 'masks detach')])
 def test_a_loss_without_it_is_an_error(kind, reason):
-    with pytest.raises(ValueError, match=rf"loss_more \({kind}\): .*{reason}.*set relaxation='losses'"):
+    with pytest.raises(
+        ValueError, match=rf"loss_more \({kind}\): .*{reason}.*set relaxation='losses'"
+    ):
         MODELS.build(with_loss(kind))
 
 
 @pytest.mark.parametrize('chain', [False, True])
-@pytest.mark.parametrize('connector', [dict(type='OFDTeacherConnector'),
-                                       dict(type='Paraphraser', phase='train', in_channel=4, out_channel=2)])
+@pytest.mark.parametrize(
+    'connector',
+    [
+        dict(type='OFDTeacherConnector'),
+        dict(type='Paraphraser', phase='train', in_channel=4, out_channel=2),
+    ],
+)
 def test_a_connector_that_detaches_is_an_error(connector, chain):
     cfg = with_loss('L2Loss', [connector] if chain else connector)
-    with pytest.raises(ValueError, match=rf"connectors.of_teacher \({connector['type']}\) detaches the teacher"):
+    with pytest.raises(
+        ValueError, match=rf'connectors.of_teacher \({connector["type"]}\) detaches the teacher'
+    ):
         MODELS.build(cfg)
     MODELS.build(dict(cfg, relaxation='losses'))
     MODELS.build(dict(cfg, distribution=dict(probs='uniform')))  # no θ is searched

@@ -1,4 +1,7 @@
-"""CategoricalDistiller: MMRazor's own losses, of the teacher drawn or of the relaxed one; and its errors."""
+"""CategoricalDistiller: MMRazor's own losses, of the teacher drawn or of the relaxed one; and its
+errors.
+"""
+
 import copy
 from types import SimpleNamespace
 
@@ -29,16 +32,16 @@ NAMES = ['t0', 't1', 't2']
 class HiddenDetach(nn.Module):
     """A loss that detaches the teacher with no option that says so."""
 
-    def forward(self, preds_S, preds_T):  # noqa: N803
-        return ((preds_S - preds_T.detach())**2).mean()
+    def forward(self, preds_S, preds_T):
+        return ((preds_S - preds_T.detach()) ** 2).mean()
 
 
 @MODELS.register_module(force=True)
 class PlainL2(nn.Module):
     """A loss without a teacher_detach option that detaches nothing."""
 
-    def forward(self, preds_S, preds_T):  # noqa: N803
-        return ((preds_S - preds_T)**2).mean()
+    def forward(self, preds_S, preds_T):
+        return ((preds_S - preds_T) ** 2).mean()
 
 
 def custom(kind):
@@ -57,8 +60,15 @@ def stacked(**options):
     student = copy.deepcopy(lane.student)
     with lane.distiller.recording():
         lane.student(inputs, samples, mode='loss')
-    return SimpleNamespace(lane=lane, distiller=lane.distiller, records=records, student=student, inputs=inputs,
-                           samples=samples, networks=model.ensemble.networks)
+    return SimpleNamespace(
+        lane=lane,
+        distiller=lane.distiller,
+        records=records,
+        student=student,
+        inputs=inputs,
+        samples=samples,
+        networks=model.ensemble.networks,
+    )
 
 
 def drawn(seen, teacher, scale=1.0):
@@ -66,7 +76,9 @@ def drawn(seen, teacher, scale=1.0):
 
 
 def reference(seen, teacher, cfg):
-    """MMRazor's distiller alone on the student and one teacher: recorded, compared, by MMRazor's own code."""
+    """MMRazor's distiller alone on the student and one teacher: recorded, compared, by MMRazor's
+    own code.
+    """
     own = MODELS.build(dict(copy.deepcopy(cfg), type='mmrazor.ConfigurableDistiller'))
     student, network = copy.deepcopy(seen.student), copy.deepcopy(seen.networks[teacher])
     own.prepare_from_student(student)
@@ -78,15 +90,21 @@ def reference(seen, teacher, cfg):
     return own.compute_distill_losses()['loss_kl']
 
 
-@pytest.mark.parametrize('loss', [{}, dict(tau=2.0, loss_weight=1.3), dict(teacher_detach=True),
-                                  dict(reduction='sum')])
+@pytest.mark.parametrize(
+    'loss', [{}, dict(tau=2.0, loss_weight=1.3), dict(teacher_detach=True), dict(reduction='sum')]
+)
 @pytest.mark.parametrize('teacher', NAMES)
 def test_a_draw_gives_mmrazors_own_loss(teacher, loss):
     cfg = kd_distiller_cfg(**loss)
     seen = stacked(distiller=cfg, distribution=dict(probs='uniform'))
     got = drawn(seen, teacher)
-    assert list(got) == ['loss_kl'] and torch.equal(got['loss_kl'], reference(seen, teacher, cfg))
-    assert all(not torch.equal(got['loss_kl'], reference(seen, other, cfg)) for other in NAMES if other != teacher)
+    assert list(got) == ['loss_kl']
+    assert torch.equal(got['loss_kl'], reference(seen, teacher, cfg))
+    assert all(
+        not torch.equal(got['loss_kl'], reference(seen, other, cfg))
+        for other in NAMES
+        if other != teacher
+    )
 
 
 def test_the_scale_multiplies_losses_and_not_statistics():
@@ -96,7 +114,8 @@ def test_the_scale_multiplies_losses_and_not_statistics():
     with pytest.warns(UserWarning, match='If gap is a loss'):
         seen = stacked(distiller=cfg)
     one, quarter = drawn(seen, 't1'), drawn(seen, 't1', 0.25)
-    assert torch.equal(quarter['loss_kl'], 0.25 * one['loss_kl']) and torch.equal(quarter['gap'], one['gap'])
+    assert torch.equal(quarter['loss_kl'], 0.25 * one['loss_kl'])
+    assert torch.equal(quarter['gap'], one['gap'])
 
 
 def test_the_type_may_be_left_out():
@@ -115,10 +134,14 @@ def test_a_distiller_per_teacher_is_that_of_the_teacher_drawn(index):
     seen = stacked(distiller=per_teacher(), relaxation='losses')
     ran = []
     for name, distiller in seen.distiller.distillers.items():
-        distiller.distill_losses['loss_kl'].register_forward_hook(lambda *_, name=name: ran.append(name))
+        distiller.distill_losses['loss_kl'].register_forward_hook(
+            lambda *_, name=name: ran.append(name)
+        )
     got = drawn(seen, NAMES[index])
     assert ran == [NAMES[index]]
-    assert torch.equal(got['loss_kl'], reference(seen, NAMES[index], kd_distiller_cfg(tau=1.0 + index)))
+    assert torch.equal(
+        got['loss_kl'], reference(seen, NAMES[index], kd_distiller_cfg(tau=1.0 + index))
+    )
 
 
 def test_a_teacher_may_be_called_shared():
@@ -130,52 +153,82 @@ def test_a_teacher_may_be_called_shared():
     assert model.train_step(made_batch(), bilevel(model))['search/loss_kl'] > 0
 
 
-@pytest.mark.parametrize('distiller', [kd_distiller_cfg(), per_teacher()], ids=['shared', 'per teacher'])
+@pytest.mark.parametrize(
+    'distiller', [kd_distiller_cfg(), per_teacher()], ids=['shared', 'per teacher']
+)
 def test_losses_mixed_are_a_plain_sum(distiller):
     seen = stacked(distiller=distiller, relaxation='losses')
     theta = torch.tensor([0.2, 0.5, 0.3])
-    got = seen.distiller.compute_distill_losses(seen.records, seen.lane.selection.relax(theta))['loss_kl']
-    expected = sum(weight * drawn(seen, name)['loss_kl'].item() for name, weight in zip(NAMES, theta.tolist()))
+    got = seen.distiller.compute_distill_losses(seen.records, seen.lane.selection.relax(theta))[
+        'loss_kl'
+    ]
+    expected = sum(
+        weight * drawn(seen, name)['loss_kl'].item() for name, weight in zip(NAMES, theta.tolist())
+    )
     assert got.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_per_teacher_distillers_train_their_own_connectors():
     """The connector of a teacher that was not drawn stays where it is."""
-    model = built(dynakd_cfg(3, distiller={n: with_connector(6 + i) for i, n in enumerate(NAMES)},
-                             relaxation='losses', distribution=dict(probs='t1')))
+    model = built(
+        dynakd_cfg(
+            3,
+            distiller={n: with_connector(6 + i) for i, n in enumerate(NAMES)},
+            relaxation='losses',
+            distribution=dict(probs='t1'),
+        )
+    )
     before = snapshot(model.lanes['search'].distiller)
     model.train_step(made_batch(), bilevel(model))
     changed = differing(before, snapshot(model.lanes['search'].distiller))
-    assert changed and all(key.startswith('distillers.t1.') for key in changed)
+    assert changed
+    assert all(key.startswith('distillers.t1.') for key in changed)
 
 
 def with_connector(channels):
     """L2 between feature maps, the student's through a connector to the teacher's ``channels``."""
     recorders = dict(feat=dict(type='ModuleOutputs', source='backbone.conv2'))
     return dict(
-        type='ConfigurableDistiller', student_recorders=recorders, teacher_recorders=copy.deepcopy(recorders),
-        connectors=dict(up=dict(type='mmrazor.ConvModuleConnector', in_channel=4, out_channel=channels,
-                                norm_cfg=None)),
+        type='ConfigurableDistiller',
+        student_recorders=recorders,
+        teacher_recorders=copy.deepcopy(recorders),
+        connectors=dict(
+            up=dict(
+                type='mmrazor.ConvModuleConnector',
+                in_channel=4,
+                out_channel=channels,
+                norm_cfg=None,
+            )
+        ),
         distill_losses=dict(loss_feat=dict(type='mmrazor.L2Loss', normalize=False)),
-        loss_forward_mappings=dict(loss_feat=dict(
-            s_feature=dict(from_student=True, recorder='feat', connector='up'),
-            t_feature=dict(from_student=False, recorder='feat'))))
+        loss_forward_mappings=dict(
+            loss_feat=dict(
+                s_feature=dict(from_student=True, recorder='feat', connector='up'),
+                t_feature=dict(from_student=False, recorder='feat'),
+            )
+        ),
+    )
 
 
 def test_features_of_different_shapes_cannot_mix_as_outputs():
     model = built(dynakd_cfg(3, distiller=with_connector(6)))
-    with pytest.raises(ValueError, match="cannot be averaged; mix the losses instead: relaxation='losses'"):
+    with pytest.raises(
+        ValueError, match="cannot be averaged; mix the losses instead: relaxation='losses'"
+    ):
         model.upper_step(made_batch(), bilevel(model))
 
 
-# --- traps and errors ---------------------------------------------------------------------------------------
+# --- traps and errors -----------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('loss', [dict(teacher_detach=True), None])
 def test_a_detached_teacher_is_an_error_where_theta_is_searched(loss):
     cfg = kd_distiller_cfg(**(loss or {}))
     if loss is None:
         del cfg['distill_losses']['loss_kl']['teacher_detach']  # MMRazor's default is True
-    with pytest.raises(ValueError, match='distill_losses.loss_kl .*teacher_detach=True.*set teacher_detach=False'):
+    with pytest.raises(
+        ValueError, match='distill_losses.loss_kl .*teacher_detach=True.*set teacher_detach=False'
+    ):
         built(dynakd_cfg(3, distiller=cfg))
     for fine in (dict(distribution=dict(probs='uniform')), dict(relaxation='losses')):
         model = built(dynakd_cfg(3, distiller=cfg, **fine))
@@ -187,7 +240,10 @@ def test_a_detached_teacher_is_an_error_where_theta_is_searched(loss):
 
 def test_a_loss_that_detaches_in_secret_is_caught_at_the_first_upper_step():
     model = built(dynakd_cfg(3, distiller=custom('HiddenDetach')))
-    with pytest.raises(NoHypergradientError, match=r"\['loss_kl'\] detaches the teacher; set its teacher_detach=False"):
+    with pytest.raises(
+        NoHypergradientError,
+        match=r"\['loss_kl'\] detaches the teacher; set its teacher_detach=False",
+    ):
         model.upper_step(made_batch(), bilevel(model))
 
 
@@ -203,17 +259,32 @@ def wrong_source(side):
     return cfg
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(distiller=dict(kd_distiller_cfg(), distill_deliveries=dict(a=dict(type='FunctionOutputs')))),
-     'remove distill_deliveries'),
-    (dict(distiller={**per_teacher(), 'huge': kd_distiller_cfg()}, relaxation='losses'), r"unknown: \['huge'\]"),
-    (dict(distiller=per_teacher(NAMES[:2]), relaxation='losses'), r"missing: \['t2'\]"),
-    (dict(distiller=per_teacher()), "one mixed output: set relaxation='losses'"),
-    (dict(distiller=wrong_source('student')), 'student_recorders.*ImageClassifier.*head.nowhere'),
-    (dict(distiller=wrong_source('teacher')), "teacher 't0': recorder .*head.nowhere"),
-    (dict(relaxation='both'), "relaxation must be one of .*'both'"),
-    (dict(distiller={'t0': 3}, relaxation='losses'), 'missing'),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            dict(
+                distiller=dict(
+                    kd_distiller_cfg(), distill_deliveries=dict(a=dict(type='FunctionOutputs'))
+                )
+            ),
+            'remove distill_deliveries',
+        ),
+        (
+            dict(distiller={**per_teacher(), 'huge': kd_distiller_cfg()}, relaxation='losses'),
+            r"unknown: \['huge'\]",
+        ),
+        (dict(distiller=per_teacher(NAMES[:2]), relaxation='losses'), r"missing: \['t2'\]"),
+        (dict(distiller=per_teacher()), "one mixed output: set relaxation='losses'"),
+        (
+            dict(distiller=wrong_source('student')),
+            'student_recorders.*ImageClassifier.*head.nowhere',
+        ),
+        (dict(distiller=wrong_source('teacher')), "teacher 't0': recorder .*head.nowhere"),
+        (dict(relaxation='both'), "relaxation must be one of .*'both'"),
+        (dict(distiller={'t0': 3}, relaxation='losses'), 'missing'),
+    ],
+)
 def test_errors_at_build(options, message):
     with pytest.raises(ValueError, match=message):
         built(dynakd_cfg(3, **options))

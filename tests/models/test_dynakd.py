@@ -1,4 +1,7 @@
-"""DynaKD: eq. 4, who moves in which step, and equality with MMRazor, MMPretrain and solo runs, bit for bit."""
+"""DynaKD: eq. 4, who moves in which step, and equality with MMRazor, MMPretrain and solo runs, bit
+for bit.
+"""
+
 import copy
 
 import pytest
@@ -32,7 +35,9 @@ def drawn(step, seed=0):
 
 
 def train(model, optim, steps=6, upper=True):
-    """``steps`` lower steps, each after an upper one; the global generator stands where a solo run would have it."""
+    """``steps`` lower steps, each after an upper one; the global generator stands where a solo run
+    would have it.
+    """
     for step in range(steps):
         if upper and model.searched:
             model.upper_step(made_batch(seed=100 + step), optim)
@@ -41,11 +46,17 @@ def train(model, optim, steps=6, upper=True):
     return model
 
 
-# --- eq. 4 --------------------------------------------------------------------------------------------------
+# --- eq. 4 ----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('mode, scales', [
-    (True, THETA), (False, [1, 1, 1]), ('normalized', [p / 0.38 for p in THETA]),
-])
+
+@pytest.mark.parametrize(
+    ('mode', 'scales'),
+    [
+        (True, THETA),
+        (False, [1, 1, 1]),
+        ('normalized', [p / 0.38 for p in THETA]),
+    ],
+)
 def test_lower_loss_is_theta_hat_times_the_loss_of_the_teacher_drawn(mode, scales):
     model = built(dynakd_cfg(3, distribution=dict(probs=THETA, weight_by_probability=mode)))
     seen = set()
@@ -59,11 +70,14 @@ def test_lower_loss_is_theta_hat_times_the_loss_of_the_teacher_drawn(mode, scale
         p, log_q = (teacher / TAU).softmax(1), (student / TAU).log_softmax(1)
         distance = 0.9 * TAU**2 * (p * (p.log() - log_q)).sum() / len(x)
         labels = torch.cat([s.gt_label for s in samples])
-        expected = {'search/student.loss': 0.1 * F.cross_entropy(student, labels),
-                    'search/loss_kl': scales[index] * distance}
+        expected = {
+            'search/student.loss': 0.1 * F.cross_entropy(student, labels),
+            'search/loss_kl': scales[index] * distance,
+        }
         assert losses.keys() == expected.keys()
         torch.testing.assert_close(losses, expected, rtol=2e-5, atol=1e-7)
-    assert seen == {0, 1, 2} and model.step == 8
+    assert seen == {0, 1, 2}
+    assert model.step == 8
 
 
 def test_the_log_has_the_total_the_parts_and_unscaled_statistics():
@@ -72,7 +86,12 @@ def test_the_log_has_the_total_the_parts_and_unscaled_statistics():
     model = built(dynakd_cfg(1, student, student_loss_weight=0.1))
     inputs, samples = prepared(model, made_batch())
     log = model.train_step(made_batch(), bilevel(model))
-    assert set(log) == {'search/loss', 'search/student.loss', 'search/loss_kl', 'search/student.accuracy_top-1'}
+    assert set(log) == {
+        'search/loss',
+        'search/student.loss',
+        'search/loss_kl',
+        'search/student.accuracy_top-1',
+    }
     assert log['search/loss'] == log['search/student.loss'] + log['search/loss_kl']
     own = built(dynakd_cfg(1, student)).architecture
     predicted = own(model._student_inputs(inputs)).argmax(1)
@@ -86,16 +105,20 @@ def test_the_papers_loss_has_no_label_term():
 
 
 def test_lanes_share_the_uniform_number_and_invert_their_own_cdf():
-    lanes = {name: dict(distribution=dict(probs=probs, weight_by_probability=False)) for name, probs in
-             dict(a=THETA, b=THETA, c='t1', d=[0.5, 0.3, 0.2]).items()}
+    lanes = {
+        name: dict(distribution=dict(probs=probs, weight_by_probability=False))
+        for name, probs in dict(a=THETA, b=THETA, c='t1', d=[0.5, 0.3, 0.2]).items()
+    }
     model = built(dynakd_cfg(3, lanes=lanes))
     totals, log = model.parse_losses(model.loss(*prepared(model, made_batch())))
-    assert totals['a'] == totals['b'] and totals['a'] == log['a/loss']
+    assert totals['a'] == totals['b']
+    assert totals['a'] == log['a/loss']
     assert uniform(0, 0) < 0.2  # so a, b and d draw t0 at step 0, c its only teacher
     assert totals['d'] == totals['a'] != totals['c']
 
 
-# --- who moves ----------------------------------------------------------------------------------------------
+# --- who moves ------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
 @pytest.mark.parametrize('training', [True, False])
@@ -106,7 +129,8 @@ def test_an_upper_step_moves_alpha_alone(relaxation, training):
     before, step = snapshot(model), model.step
     model.upper_step(made_batch(seed=9), optim)
     assert differing(before, snapshot(model)) == ['lanes.search.selection.alpha']
-    assert model.step == step and {m.training for m in model.lanes.modules()} == {training}
+    assert model.step == step
+    assert {m.training for m in model.lanes.modules()} == {training}
 
 
 def test_a_lower_step_moves_the_student_and_not_alpha():
@@ -116,7 +140,9 @@ def test_a_lower_step_moves_the_student_and_not_alpha():
     model.train_step(made_batch(seed=9), optim)
     changed = set(differing(before, snapshot(model)))
     assert 'lanes.search.selection.alpha' not in changed
-    assert changed == set(before) - {'lanes.search.selection.alpha'}  # buffers and the step counter, too
+    assert changed == set(before) - {
+        'lanes.search.selection.alpha'
+    }  # buffers and the step counter, too
 
 
 def train_two(model):
@@ -125,7 +151,8 @@ def train_two(model):
     return optim
 
 
-# --- lanes and solo runs ------------------------------------------------------------------------------------
+# --- lanes and solo runs --------------------------------------------------------------------------
+
 
 def features(channels):
     """L2 between feature maps, the student's through a connector, beside the KL of the logits."""
@@ -133,16 +160,24 @@ def features(channels):
     feat = dict(type='ModuleOutputs', source='backbone.conv2')
     for side in ('student', 'teacher'):
         cfg[f'{side}_recorders']['feat'] = dict(feat)
-    cfg['connectors'] = dict(up=dict(type='mmrazor.ConvModuleConnector', in_channel=4, out_channel=channels))
+    cfg['connectors'] = dict(
+        up=dict(type='mmrazor.ConvModuleConnector', in_channel=4, out_channel=channels)
+    )
     cfg['distill_losses']['loss_feat'] = dict(type='mmrazor.L2Loss', normalize=False)
     cfg['loss_forward_mappings']['loss_feat'] = dict(
         s_feature=dict(from_student=True, recorder='feat', connector='up'),
-        t_feature=dict(from_student=False, recorder='feat'))
+        t_feature=dict(from_student=False, recorder='feat'),
+    )
     return cfg
 
 
-LANES = dict(search={}, mixed=dict(relaxation='losses'), uniform=dict(distribution=dict(probs='uniform')),
-             fixed=dict(distribution=dict(probs=THETA, weight_by_probability=False)), ce=dict(distribution=None))
+LANES = dict(
+    search={},
+    mixed=dict(relaxation='losses'),
+    uniform=dict(distribution=dict(probs='uniform')),
+    fixed=dict(distribution=dict(probs=THETA, weight_by_probability=False)),
+    ce=dict(distribution=None),
+)
 SIX = {f't{i}': teacher_cfg(channels=6) for i in range(3)}
 CASES = dict(
     batchnorm=dict(student=student_cfg(backbone='resnet')),
@@ -162,10 +197,13 @@ def test_lanes_side_by_side_are_solo_runs_bit_for_bit(case):
         train(solo, bilevel(solo))
         end = snapshot(solo.lanes[name])
         assert differing(end, snapshot(together.lanes[name])) == []
-        assert {key.split('.')[0] for key in differing(start, end)} == {key.split('.')[0] for key in start
-                                                                         if key != 'selection'}
+        assert {key.split('.')[0] for key in differing(start, end)} == {
+            key.split('.')[0] for key in start if key != 'selection'
+        }
     states = [snapshot(lane.student) for lane in together.lanes.values()]
-    assert all(differing(a, b) for i, a in enumerate(states) for b in states[:i])  # lanes differ from each other
+    assert all(
+        differing(a, b) for i, a in enumerate(states) for b in states[:i]
+    )  # lanes differ from each other
 
 
 def test_lanes_start_from_one_student():
@@ -174,18 +212,28 @@ def test_lanes_start_from_one_student():
         weights(model)
         students = [snapshot(lane.student) for lane in model.lanes.values()]
         assert all(differing(students[0], other) == [] for other in students[1:])
-        distillers = [snapshot(lane.distiller) for lane in model.lanes.values() if lane.distiller is not None]
+        distillers = [
+            snapshot(lane.distiller) for lane in model.lanes.values() if lane.distiller is not None
+        ]
         assert all(differing(distillers[0], other) == [] for other in distillers[1:])
 
 
-# --- equality with MMRazor's single teacher and MMPretrain's own training --------------------------------------
+# --- equality with MMRazor's single teacher and MMPretrain's own training -------------------------
+
 
 def single_teacher(model, teacher, student_loss):
     """MMRazor's algorithm with the same weights, preprocessor and distiller."""
-    own = MODELS.build(dict(
-        type='mmrazor.SingleTeacherDistill', architecture=built(SHARED_STUDENT, seed=99),
-        teacher=copy.deepcopy(model.ensemble.networks[teacher]), distiller=kd_distiller_cfg(),
-        data_preprocessor=built(PREPROCESSOR), student_trainable=True, calculate_student_loss=student_loss))
+    own = MODELS.build(
+        dict(
+            type='mmrazor.SingleTeacherDistill',
+            architecture=built(SHARED_STUDENT, seed=99),
+            teacher=copy.deepcopy(model.ensemble.networks[teacher]),
+            distiller=kd_distiller_cfg(),
+            data_preprocessor=built(PREPROCESSOR),
+            student_trainable=True,
+            calculate_student_loss=student_loss,
+        )
+    )
     own.architecture.load_state_dict(model.architecture.state_dict())
     own.train()
     return own
@@ -200,13 +248,26 @@ def plain_training(model, trained, steps=6):
 
 
 @pytest.mark.parametrize('student_loss', [True, False])
-@pytest.mark.parametrize('teachers, distribution, teacher', [
-    (1, {}, 't0'), (1, dict(weight_by_probability=False), 't0'), (3, dict(probs='t1'), 't1'),
-    (3, dict(probs=[0, 0, 1], weight_by_probability='normalized'), 't2'),
-])
-def test_one_teacher_is_mmrazors_single_teacher_distillation(teachers, distribution, teacher, student_loss):
-    model = built(dynakd_cfg(teachers, SHARED_STUDENT, distribution=distribution,
-                             student_loss_weight=float(student_loss)))
+@pytest.mark.parametrize(
+    ('teachers', 'distribution', 'teacher'),
+    [
+        (1, {}, 't0'),
+        (1, dict(weight_by_probability=False), 't0'),
+        (3, dict(probs='t1'), 't1'),
+        (3, dict(probs=[0, 0, 1], weight_by_probability='normalized'), 't2'),
+    ],
+)
+def test_one_teacher_is_mmrazors_single_teacher_distillation(
+    teachers, distribution, teacher, student_loss
+):
+    model = built(
+        dynakd_cfg(
+            teachers,
+            SHARED_STUDENT,
+            distribution=distribution,
+            student_loss_weight=float(student_loss),
+        )
+    )
     other = single_teacher(model, teacher, student_loss)
     expected = plain_training(other, other.architecture)
     optim, losses = bilevel(model, LR), []
@@ -215,15 +276,23 @@ def test_one_teacher_is_mmrazors_single_teacher_distillation(teachers, distribut
             model.upper_step(made_batch(seed=100 + step), optim)
         log = model.train_step(made_batch(seed=step), optim)
         losses.append(log['search/loss'].item())
-    assert losses == expected and len(set(expected)) == 6
+    assert losses == expected
+    assert len(set(expected)) == 6
     assert differing(snapshot(model.architecture), snapshot(other.architecture)) == []
     if model.searched:
         assert model.lanes['search'].selection.probs() == [1.0]
 
 
 def test_a_lane_of_labels_alone_is_mmpretrains_training():
-    model = built(dynakd_cfg(2, SHARED_STUDENT, lanes=dict(uniform=dict(distribution=dict(probs='uniform')),
-                                                           ce=dict(distribution=None))))
+    model = built(
+        dynakd_cfg(
+            2,
+            SHARED_STUDENT,
+            lanes=dict(
+                uniform=dict(distribution=dict(probs='uniform')), ce=dict(distribution=None)
+            ),
+        )
+    )
     plain = built(dict(SHARED_STUDENT, data_preprocessor=PREPROCESSOR))
     plain.load_state_dict(model.lanes['ce'].student.state_dict())
     plain_training(plain, plain)
@@ -232,7 +301,8 @@ def test_a_lane_of_labels_alone_is_mmpretrains_training():
     assert len(differing(snapshot(plain), snapshot(model.lanes['uniform'].student))) > 10
 
 
-# --- state --------------------------------------------------------------------------------------------------
+# --- state ----------------------------------------------------------------------------------------
+
 
 def test_the_step_counter_survives_a_state_dict():
     """So that a resumed run draws what it would have drawn."""
@@ -246,7 +316,8 @@ def test_the_step_counter_survives_a_state_dict():
         optim = bilevel(model, LR)
         for step in range(5, 9):
             model.train_step(made_batch(seed=step), optim)
-    assert differing(snapshot(straight), snapshot(second)) == [] and second.step == 9
+    assert differing(snapshot(straight), snapshot(second)) == []
+    assert second.step == 9
 
 
 def test_lane_names_and_overrides():

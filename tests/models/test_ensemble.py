@@ -1,16 +1,28 @@
 """The teachers: who runs, in which mode, on which pixels, and that they are nobody's parameters."""
+
 import copy
 
 import pytest
 import torch
 from torch import nn
-from toys import PREPROCESSOR, bilevel, built, dynakd_cfg, made_batch, snapshot, student_cfg, teacher_cfg
+from toys import (
+    PREPROCESSOR,
+    bilevel,
+    built,
+    dynakd_cfg,
+    made_batch,
+    snapshot,
+    student_cfg,
+    teacher_cfg,
+)
 
 from mmdynakd.functional import invert_cdf, uniform
 from mmdynakd.models.teachers import OUTPUTS, TeacherEnsemble
 
 NAMES = ['t0', 't1', 't2']
-OTHER = dict(type='mmpretrain.ClsDataPreprocessor', mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 3.0], to_rgb=True)
+OTHER = dict(
+    type='mmpretrain.ClsDataPreprocessor', mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 3.0], to_rgb=True
+)
 
 
 def counted(model):
@@ -38,17 +50,21 @@ def test_only_the_teacher_drawn_runs_in_a_lower_step_and_all_in_an_upper_one():
     assert ran == NAMES
 
 
-@pytest.mark.parametrize('lanes, expected', [
-    (fixed(a='t0', b='t1', c='t0', d='t1'), {'t0', 't1'}),
-    (fixed(a='t2', b='t2'), {'t2'}),
-    (dict(fixed(a='t1'), ce=dict(distribution=None)), {'t1'}),
-    (dict(ce=dict(distribution=None)), set()),
-])
+@pytest.mark.parametrize(
+    ('lanes', 'expected'),
+    [
+        (fixed(a='t0', b='t1', c='t0', d='t1'), {'t0', 't1'}),
+        (fixed(a='t2', b='t2'), {'t2'}),
+        (dict(fixed(a='t1'), ce=dict(distribution=None)), {'t1'}),
+        (dict(ce=dict(distribution=None)), set()),
+    ],
+)
 def test_each_distinct_teacher_runs_once_for_all_lanes(lanes, expected):
     model = built(dynakd_cfg(3, lanes=lanes))
     ran = counted(model)
     model.train_step(made_batch(), bilevel(model))
-    assert len(ran) == len(set(ran)) and set(ran) == expected
+    assert len(ran) == len(set(ran))
+    assert set(ran) == expected
 
 
 def test_two_searches_share_one_pass_of_the_teachers():
@@ -59,14 +75,19 @@ def test_two_searches_share_one_pass_of_the_teachers():
 
 
 def all_modes(model):
-    return {module.training for network in model.ensemble.networks.values() for module in network.modules()}
+    return {
+        module.training
+        for network in model.ensemble.networks.values()
+        for module in network.modules()
+    }
 
 
 def test_teachers_stay_in_eval_mode():
     teachers = dict(t0=teacher_cfg(dropout=0.9), t1=teacher_cfg(backbone='resnet'))
     model = built(dynakd_cfg(teachers))
     optim = bilevel(model)
-    assert model.training and all_modes(model) == {False}
+    assert model.training
+    assert all_modes(model) == {False}
     inputs = model.data_preprocessor(made_batch())['inputs']
 
     def logits():
@@ -81,20 +102,28 @@ def test_teachers_stay_in_eval_mode():
         model.upper_step(made_batch(seed=step), optim)
         model.train_step(made_batch(seed=step), optim)
     assert all_modes(model) == {False}
-    assert all(torch.equal(a, b) for a, b in zip(before, logits()))  # no Dropout, no moved BatchNorm statistics
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, logits())
+    )  # no Dropout, no moved BatchNorm statistics
 
 
 def test_teachers_are_no_part_of_the_module():
     model = built(dynakd_cfg(3))
     own = {id(p) for network in model.ensemble.networks.values() for p in network.parameters()}
-    assert own and not own & {id(p) for p in model.parameters()}
+    assert own
+    assert not own & {id(p) for p in model.parameters()}
     networks = {id(network) for network in model.ensemble.networks.values()}
     assert not networks & {id(m) for m in model.modules()}
     trained = sum(p.numel() for p in built(dict(student_cfg())).parameters())
-    assert sum(v.numel() for k, v in model.state_dict().items() if k.endswith(('weight', 'bias'))) == trained
+    assert (
+        sum(v.numel() for k, v in model.state_dict().items() if k.endswith(('weight', 'bias')))
+        == trained
+    )
     assert {key.split('.')[0] for key in model.state_dict()} == {'lanes', '_extra_state'}
     optim = bilevel(model)
-    held = {id(p) for _, entry in optim.items() for group in entry.param_groups for p in group['params']}
+    held = {
+        id(p) for _, entry in optim.items() for group in entry.param_groups for p in group['params']
+    }
     assert held == {id(p) for p in model.parameters()}
 
 
@@ -112,12 +141,16 @@ def test_training_leaves_the_teachers_bit_for_bit():
 
 
 def test_each_network_gets_raw_pixels_under_its_own_normalisation():
-    teachers = dict(t0=teacher_cfg(), t1=teacher_cfg(data_preprocessor=OTHER), t2=teacher_cfg(backbone='resnet'))
+    teachers = dict(
+        t0=teacher_cfg(), t1=teacher_cfg(data_preprocessor=OTHER), t2=teacher_cfg(backbone='resnet')
+    )
     model = built(dynakd_cfg(teachers, lanes=fixed(a='t0', b='t1', c='t2')))
     reached = {}
     networks = {**model.ensemble.networks, 'student': model.architecture}
     for name, network in networks.items():
-        network.backbone.conv1.register_forward_pre_hook(lambda _, args, name=name: reached.update({name: args[0]}))
+        network.backbone.conv1.register_forward_pre_hook(
+            lambda _, args, name=name: reached.update({name: args[0]})
+        )
     batch = made_batch(n=4, seed=7)
     pixels = torch.stack(batch['inputs']).double()
     model.train_step(copy.deepcopy(batch), bilevel(model))
@@ -140,16 +173,26 @@ def test_a_teacher_of_another_normalisation_answers_as_it_does_alone():
     assert torch.equal(next(iter(records['t0'].values()))[0], expected)
 
 
-@pytest.mark.parametrize('cast', [lambda m: m.to(torch.float64), lambda m: m.double()], ids=['to', 'double'])
+@pytest.mark.parametrize(
+    'cast', [lambda m: m.to(torch.float64), lambda m: m.double()], ids=['to', 'double']
+)
 def test_the_ensemble_follows_the_dtype(cast):
-    model = built(dynakd_cfg(dict(t0=teacher_cfg(backbone='resnet'), t1=teacher_cfg(data_preprocessor=OTHER))))
+    model = built(
+        dynakd_cfg(dict(t0=teacher_cfg(backbone='resnet'), t1=teacher_cfg(data_preprocessor=OTHER)))
+    )
     assert cast(model) is model
-    kinds = {t.dtype for n in model.ensemble.networks.values() for t in (*n.parameters(), *n.buffers())
-             if t.is_floating_point()}
+    kinds = {
+        t.dtype
+        for n in model.ensemble.networks.values()
+        for t in (*n.parameters(), *n.buffers())
+        if t.is_floating_point()
+    }
     assert kinds == {torch.float64}
     records = model.ensemble.run(['t0', 't1'], model.data_preprocessor(made_batch())['inputs'])
     assert [next(iter(own.values()))[0].dtype for own in records.values()] == [torch.float64] * 2
-    assert model.upper_losses(model.data_preprocessor(made_batch()))['search'].dtype == torch.float64
+    assert (
+        model.upper_losses(model.data_preprocessor(made_batch()))['search'].dtype == torch.float64
+    )
 
 
 def test_the_ensemble_follows_the_device():
@@ -164,21 +207,33 @@ def test_equal_recorders_are_one():
     """Many lanes over one distiller config keep one record a teacher."""
     model = built(dynakd_cfg(2, lanes=dict(a={}, b={}, c=dict(distribution=dict(probs='t0')))))
     records = model.ensemble.run(['t0', 't1'], model.data_preprocessor(made_batch())['inputs'])
-    assert {name: [len(r) for r in own.values()] for name, own in records.items()} == dict(t0=[1, 1], t1=[1, 1])
-    assert all(len(own) == 2 and OUTPUTS in own for own in records.values())  # the logits, kept always, and the record
+    assert {name: [len(r) for r in own.values()] for name, own in records.items()} == dict(
+        t0=[1, 1], t1=[1, 1]
+    )
+    assert all(
+        len(own) == 2 and OUTPUTS in own for own in records.values()
+    )  # the logits, kept always, and the record
 
 
-@pytest.mark.parametrize('teachers, message', [
-    ({}, 'at least one teacher'),
-    (dict(t0=teacher_cfg(), t1=teacher_cfg(classes=7)), "teacher 't1' has 7 classes, the student has 5"),
-    (dict(t0=student_cfg()), r'teachers.t0 must be dict\(model=…, checkpoint=…, config=…\)'),
-    (dict(t0=dict(checkpoint='x.pth')), 'teachers.t0 must be dict'),
-    (dict(t0=dict(teacher_cfg(), ckpt='x.pth')), 'teachers.t0 must be dict'),
-    (dict(t0='resnet20'), 'teachers.t0 must be dict'),
-    (dict(keys=teacher_cfg()), "teacher name 'keys' must be"),
-    (dict(t0=dict(teacher_cfg(), checkpoint='nowhere/x.pth', config='configs/c.py')),
-     "(?s)'t0'.*nowhere/x.pth is missing.*python tools/train.py configs/c.py"),
-])
+@pytest.mark.parametrize(
+    ('teachers', 'message'),
+    [
+        ({}, 'at least one teacher'),
+        (
+            dict(t0=teacher_cfg(), t1=teacher_cfg(classes=7)),
+            "teacher 't1' has 7 classes, the student has 5",
+        ),
+        (dict(t0=student_cfg()), r'teachers.t0 must be dict\(model=…, checkpoint=…, config=…\)'),
+        (dict(t0=dict(checkpoint='x.pth')), 'teachers.t0 must be dict'),
+        (dict(t0=dict(teacher_cfg(), ckpt='x.pth')), 'teachers.t0 must be dict'),
+        (dict(t0='resnet20'), 'teachers.t0 must be dict'),
+        (dict(keys=teacher_cfg()), "teacher name 'keys' must be"),
+        (
+            dict(t0=dict(teacher_cfg(), checkpoint='nowhere/x.pth', config='configs/c.py')),
+            "(?s)'t0'.*nowhere/x.pth is missing.*python tools/train.py configs/c.py",
+        ),
+    ],
+)
 def test_errors(teachers, message):
     with pytest.raises(ValueError, match=message):
         built(dynakd_cfg(teachers))
@@ -187,5 +242,7 @@ def test_errors(teachers, message):
 def test_a_built_teacher_is_taken_as_it_is():
     network = built(dict(student_cfg(), data_preprocessor=PREPROCESSOR))
     ensemble = TeacherEnsemble(dict(mine=dict(model=network)))
-    assert ensemble.names == ['mine'] and ensemble.networks['mine'] is network
-    assert isinstance(network, nn.Module) and not network.training
+    assert ensemble.names == ['mine']
+    assert ensemble.networks['mine'] is network
+    assert isinstance(network, nn.Module)
+    assert not network.training

@@ -1,4 +1,5 @@
 """The switch for speed: what it computes is what the plain path computes."""
+
 import copy
 import shutil
 
@@ -97,15 +98,18 @@ def test_only_what_is_surely_equal_is_folded():
     assert pairs == [(network.plain, network.norm['plain'])]
     before = network(images)
     assert fold(network, lambda: network(images)) == 1
-    assert isinstance(network.norm['plain'], nn.Identity) and not any(p.requires_grad for p in network.parameters())
+    assert isinstance(network.norm['plain'], nn.Identity)
+    assert not any(p.requires_grad for p in network.parameters())
     torch.testing.assert_close(network(images), before)
 
 
 def losses_and_gradients(model):
     losses, _ = model.parse_losses(model.loss(*prepared(model, made_batch())))
     sum(losses.values()).backward()
-    upper = model.upper_losses(model.data_preprocessor(made_batch(seed=1), training=False))['search']
-    alpha, = torch.autograd.grad(upper, model.lanes['search'].selection.alpha)
+    upper = model.upper_losses(model.data_preprocessor(made_batch(seed=1), training=False))[
+        'search'
+    ]
+    (alpha,) = torch.autograd.grad(upper, model.lanes['search'].selection.alpha)
     student = model.lanes['search'].student
     return losses['search'], upper, alpha, {name: p.grad for name, p in student.named_parameters()}
 
@@ -123,7 +127,9 @@ def test_fp32_equals_the_plain_path(fast):
     folded = [norms(network) == 0 for network in quick.ensemble.networks.values()]
     assert all(folded) if fast == 'fp32' or 'fold' in fast else not any(folded)
     if fast != dict(fold=True):
-        assert quick.lanes['search'].student.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+        assert quick.lanes['search'].student.backbone.conv1.weight.is_contiguous(
+            memory_format=torch.channels_last
+        )
 
 
 def test_switched_off_nothing_is_touched():
@@ -131,24 +137,35 @@ def test_switched_off_nothing_is_touched():
     weights = snapshot(model.ensemble.networks['t0'])
     for made in (model, other):
         made.loss(*prepared(made, made_batch()))
-    assert all(torch.equal(value, model.ensemble.networks['t0'].state_dict()[key]) for key, value in weights.items())
+    assert all(
+        torch.equal(value, model.ensemble.networks['t0'].state_dict()[key])
+        for key, value in weights.items()
+    )
     assert norms(other.ensemble.networks['t0']) == norms(model.ensemble.networks['t0']) > 0
 
 
 def test_bf16_keeps_weights_losses_and_gradients_plain_record32_and_is_near():
     plain, quick = resnets(), resnets('bf16')
     seen = []
-    quick.lanes['search'].distiller.distillers['shared'].distill_losses['loss_kl'].register_forward_pre_hook(
-        lambda module, args, kwargs: seen.extend([*args, *kwargs.values()]), with_kwargs=True)
+    quick.lanes['search'].distiller.distillers['shared'].distill_losses[
+        'loss_kl'
+    ].register_forward_pre_hook(
+        lambda module, args, kwargs: seen.extend([*args, *kwargs.values()]), with_kwargs=True
+    )
     first, second = losses_and_gradients(plain), losses_and_gradients(quick)
     assert {value.dtype for value in second[:3]} == {torch.float32}
-    assert len(seen) == 4 and {record.dtype for record in seen} == {torch.float32}
+    assert len(seen) == 4
+    assert {record.dtype for record in seen} == {torch.float32}
     for old, new in zip(first[:2], second[:2]):
         torch.testing.assert_close(new, old, rtol=0.03, atol=0.01)
         assert not torch.equal(new, old)  # else nothing ran in bfloat16
     assert torch.nn.functional.cosine_similarity(first[2], second[2], dim=0) > 0.95
     student = quick.lanes['search'].student
-    assert {p.dtype for p in student.parameters()} == {p.grad.dtype for p in student.parameters()} == {torch.float32}
+    assert (
+        {p.dtype for p in student.parameters()}
+        == {p.grad.dtype for p in student.parameters()}
+        == {torch.float32}
+    )
     drawn = [network for name, network in quick.ensemble.networks.items()]
     assert all(network.backbone.conv1.weight.dtype == torch.bfloat16 for network in drawn)
     total = [torch.cat([g.flatten() for g in side[3].values()]) for side in (first, second)]
@@ -158,13 +175,20 @@ def test_bf16_keeps_weights_losses_and_gradients_plain_record32_and_is_near():
 def test_a_step_in_bf16_of_features_with_a_connector():
     recorders = dict(feature=dict(type='ModuleOutputs', source='backbone.layer2'))
     distiller = dict(
-        student_recorders=recorders, teacher_recorders=copy.deepcopy(recorders),
+        student_recorders=recorders,
+        teacher_recorders=copy.deepcopy(recorders),
         connectors=dict(adapt=dict(type='ConvModuleConnector', in_channel=32, out_channel=32)),
         distill_losses=dict(loss_feature=dict(type='L2Loss')),
-        loss_forward_mappings=dict(loss_feature=dict(
-            s_feature=dict(from_student=True, recorder='feature', connector='adapt'),
-            t_feature=dict(from_student=False, recorder='feature'))))
-    first, second, third = [losses_and_gradients(resnets(fast, distiller=distiller)) for fast in (None, 'bf16', 'fp32')]
+        loss_forward_mappings=dict(
+            loss_feature=dict(
+                s_feature=dict(from_student=True, recorder='feature', connector='adapt'),
+                t_feature=dict(from_student=False, recorder='feature'),
+            )
+        ),
+    )
+    first, second, third = [
+        losses_and_gradients(resnets(fast, distiller=distiller)) for fast in (None, 'bf16', 'fp32')
+    ]
     torch.testing.assert_close(second[0], first[0], rtol=0.03, atol=0.01)
     torch.testing.assert_close(third[0], first[0], rtol=1e-5, atol=1e-5)
 
@@ -184,18 +208,23 @@ def test_a_folded_teacher_records_what_it_recorded():
             model.ensemble.record('t1', dict(type='ModuleOutputs', source='backbone.layer3'))
 
 
-@pytest.mark.skipif(shutil.which('g++') is None and shutil.which('clang++') is None,
-                    reason='torch.compile on a CPU needs a C++ compiler')
+@pytest.mark.skipif(
+    shutil.which('g++') is None and shutil.which('clang++') is None,
+    reason='torch.compile on a CPU needs a C++ compiler',
+)
 def test_compiled_teachers_equal_the_plain_ones():
     plain, quick = resnets(), resnets(dict(compile=True, fold=True, channels_last=True))
     inputs, _ = prepared(plain, made_batch())
     old, new = (model.ensemble.run(['t0'], inputs)['t0'] for model in (plain, quick))
     torch.testing.assert_close(new[OUTPUTS][0], old[OUTPUTS][0], rtol=1e-4, atol=1e-4)
     part = quick.ensemble.networks['t0'].backbone
-    assert 'forward' in vars(part) and 'forward' not in vars(quick.ensemble.networks['t0'].head)
+    assert 'forward' in vars(part)
+    assert 'forward' not in vars(quick.ensemble.networks['t0'].head)
 
 
-@pytest.mark.parametrize('value', ['fp16', True, dict(dtype='float16'), dict(folding=True), dict(fold=1), 3])
+@pytest.mark.parametrize(
+    'value', ['fp16', True, dict(dtype='float16'), dict(folding=True), dict(fold=1), 3]
+)
 def test_another_value_is_an_error_that_names_the_key(value):
     with pytest.raises(ValueError, match=r'^fast[. ]'):
         resnets(value)
@@ -204,7 +233,10 @@ def test_another_value_is_an_error_that_names_the_key(value):
 def test_a_record_is_float32_and_row_major_and_otherwise_itself():
     record = (torch.ones(2, dtype=torch.bfloat16), [torch.ones(2, dtype=torch.float64), None], 'x')
     out = plain_record(record)
-    assert out[0].dtype == torch.float32 and out[1][0].dtype == torch.float64 and out[1][1] is None and out[2] == 'x'
+    assert out[0].dtype == torch.float32
+    assert out[1][0].dtype == torch.float64
+    assert out[1][1] is None
+    assert out[2] == 'x'
     same = torch.ones(2, 2, 2, 2)
     assert plain_record(same) is same
     feature = torch.ones(2, 2, 2, 2).to(memory_format=torch.channels_last).requires_grad_()

@@ -1,4 +1,5 @@
 """One teacher a sample, and Cat(θ_y): draws, shares, losses against a loop over the samples."""
+
 import copy
 
 import numpy as np
@@ -29,15 +30,23 @@ BY_CLASS = [[1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.0, 0.5, 0.5], [0.6, 0.3, 0.1], 
 
 def sampled(unreduced=True, **distribution):
     distiller = kd_distiller_cfg(reduction='none') if unreduced else kd_distiller_cfg()
-    return built(dynakd_cfg(3, distiller=distiller, student_loss_weight=0.0, distribution=dict(
-        probs=[0.2, 0.3, 0.5], granularity='sample', **distribution)))
+    return built(
+        dynakd_cfg(
+            3,
+            distiller=distiller,
+            student_loss_weight=0.0,
+            distribution=dict(probs=[0.2, 0.3, 0.5], granularity='sample', **distribution),
+        )
+    )
 
 
 def drawn_by_hand(model, samples):
     """Index of the teacher of each sample, and its probability."""
     selection = model.lanes['search'].selection
     labels = [int(sample.gt_label) for sample in samples]
-    rows = [selection.probs()[label] if selection.num_classes else selection.probs() for label in labels]
+    rows = [
+        selection.probs()[label] if selection.num_classes else selection.probs() for label in labels
+    ]
     u = uniforms(0, model.step, len(labels), SAMPLES)
     return [invert_cdf(row, float(number)) for row, number in zip(rows, u)], rows
 
@@ -65,7 +74,10 @@ def test_samples_draw_with_their_probabilities_and_independently():
             drawn[step, rows.numpy()] = NAMES.index(name)
     counts = np.bincount(drawn.ravel(), minlength=3)
     assert chisquare(counts, np.array(theta) * steps * batch).pvalue > 1e-3
-    for first, second in ((drawn[:, :-1], drawn[:, 1:]), (drawn[:-1], drawn[1:])):  # neighbours in the batch, in time
+    for first, second in (
+        (drawn[:, :-1], drawn[:, 1:]),
+        (drawn[:-1], drawn[1:]),
+    ):  # neighbours in the batch, in time
         joint = np.bincount((3 * first + second).ravel(), minlength=9)
         assert chisquare(joint, np.outer(theta, theta).ravel() * joint.sum()).pvalue > 1e-3
 
@@ -75,7 +87,9 @@ def test_streams_and_steps_share_no_number():
     seen.append(np.array([uniform(7, step) for step in range(1000)]))
     numbers = np.concatenate(seen)
     assert len(np.unique(numbers)) == len(numbers)
-    assert numbers.min() >= 0 and numbers.max() < 1 and abs(numbers.mean() - 0.5) < 0.02
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert abs(numbers.mean() - 0.5) < 0.02
 
 
 @pytest.mark.parametrize('world', [2, 4])
@@ -86,11 +100,22 @@ def test_ranks_deal_out_the_numbers_of_one_process(world):
 
 
 @pytest.mark.parametrize('mode', [True, False, 'normalized'])
-@pytest.mark.parametrize('options', [{}, dict(num_classes=5, probs=BY_CLASS)], ids=['one theta', 'one a class'])
+@pytest.mark.parametrize(
+    'options', [{}, dict(num_classes=5, probs=BY_CLASS)], ids=['one theta', 'one a class']
+)
 def test_the_loss_is_that_of_a_loop_over_the_samples(options, mode):
-    model = built(dynakd_cfg(3, distiller=kd_distiller_cfg(reduction='none'), student_loss_weight=0.0,
-                             distribution=dict(dict(probs=[0.2, 0.3, 0.5], granularity='sample'), **options,
-                                               weight_by_probability=mode))).double()
+    model = built(
+        dynakd_cfg(
+            3,
+            distiller=kd_distiller_cfg(reduction='none'),
+            student_loss_weight=0.0,
+            distribution=dict(
+                dict(probs=[0.2, 0.3, 0.5], granularity='sample'),
+                **options,
+                weight_by_probability=mode,
+            ),
+        )
+    ).double()
     inputs, samples = prepared(model, made_batch(12, seed=4))
     for _ in range(3):
         index, rows = drawn_by_hand(model, samples)
@@ -99,12 +124,18 @@ def test_the_loss_is_that_of_a_loop_over_the_samples(options, mode):
         lane, expected = model.lanes['search'], 0
         student = lane.student(model._student_inputs(inputs))
         for b, (i, theta) in enumerate(zip(index, rows)):
-            teacher = model.ensemble.run([NAMES[i]], inputs[b:b + 1])[NAMES[i]]['outputs'][0]
-            scale = {True: theta[i], False: 1.0, 'normalized': theta[i] / sum(p * p for p in theta)}[mode]
-            expected = expected + scale * kl(student[b:b + 1], teacher) / len(index)
+            teacher = model.ensemble.run([NAMES[i]], inputs[b : b + 1])[NAMES[i]]['outputs'][0]
+            scale = {
+                True: theta[i],
+                False: 1.0,
+                'normalized': theta[i] / sum(p * p for p in theta),
+            }[mode]
+            expected = expected + scale * kl(student[b : b + 1], teacher) / len(index)
         torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
         weights = list(lane.student.parameters())
-        for got, wanted in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(expected, weights)):
+        for got, wanted in zip(
+            torch.autograd.grad(loss, weights), torch.autograd.grad(expected, weights)
+        ):
             torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-12)
 
 
@@ -112,7 +143,8 @@ def test_each_teacher_runs_once_on_its_share():
     model, seen = sampled(), {}
     for name, network in model.ensemble.networks.items():
         network.register_forward_pre_hook(
-            lambda _, args, name=name: seen.setdefault(name, []).append(len(args[0])))
+            lambda _, args, name=name: seen.setdefault(name, []).append(len(args[0]))
+        )
     inputs, samples = prepared(model, made_batch(12, seed=4))
     index, _ = drawn_by_hand(model, samples)
     model.loss(inputs, samples)
@@ -129,15 +161,23 @@ def test_features_of_a_share_are_zero_elsewhere():
         for got, full in zip(records, whole[key]):
             torch.testing.assert_close(got[rows], full[rows])
             others = torch.tensor([0, 2, 3, 5])
-            assert got.shape == full.shape and not got[others].any()
+            assert got.shape == full.shape
+            assert not got[others].any()
 
 
 def test_one_hot_a_sample_is_the_single_teacher_exactly():
-    """Every sample draws the same teacher: weights and BatchNorm end where one draw a step takes them."""
+    """Every sample draws the same teacher: weights and BatchNorm end where one draw a step takes
+    them.
+    """
     ends = []
     for extra in ({}, dict(granularity='sample')):
-        model = built(dynakd_cfg(3, lanes=dict(a=dict(distribution=dict(probs='t1', **extra))),
-                                 distiller=kd_distiller_cfg(reduction='none')))
+        model = built(
+            dynakd_cfg(
+                3,
+                lanes=dict(a=dict(distribution=dict(probs='t1', **extra))),
+                distiller=kd_distiller_cfg(reduction='none'),
+            )
+        )
         optim = bilevel(model)
         for step in range(4):
             model.train_step(made_batch(seed=step), optim)
@@ -147,14 +187,22 @@ def test_one_hot_a_sample_is_the_single_teacher_exactly():
 
 def test_lanes_that_differ_in_their_shares_do_not_disturb_each_other():
     """A teacher runs on the union of the lanes' samples: equal to the lanes alone to rounding."""
-    lanes = dict(a=dict(distribution=dict(granularity='sample')), b=dict(distribution=dict(probs='uniform')),
-                 c=dict(distribution=dict(granularity='sample', probs=[0.0, 0.5, 0.5])))
+    lanes = dict(
+        a=dict(distribution=dict(granularity='sample')),
+        b=dict(distribution=dict(probs='uniform')),
+        c=dict(distribution=dict(granularity='sample', probs=[0.0, 0.5, 0.5])),
+    )
     for lane in lanes.values():
         lane['distribution'].setdefault('probs', [0.7, 0.2, 0.1])
 
     def end(names):
-        model = built(dynakd_cfg(3, lanes={n: copy.deepcopy(lanes[n]) for n in names},
-                                 distiller=kd_distiller_cfg(reduction='none')))
+        model = built(
+            dynakd_cfg(
+                3,
+                lanes={n: copy.deepcopy(lanes[n]) for n in names},
+                distiller=kd_distiller_cfg(reduction='none'),
+            )
+        )
         optim = bilevel(model)
         for step in range(3):
             model.train_step(made_batch(12, seed=step), optim)
@@ -183,10 +231,14 @@ def test_a_selection_that_needs_labels_says_so():
         model.loss(inputs, samples)
 
 
-@pytest.mark.parametrize('probs, message', [
-    ([[0.5, 0.5, 0.0]] * 4, 'θ of 3 classes|θ must'),
-    (dict(t0=[1.0] * 4), 'probs of 4 classes, where num_classes=5'),
-    ([*BY_CLASS[:4], [0.5, 0.6, 0.0]], 'class 4: θ sums to 1.1')])
+@pytest.mark.parametrize(
+    ('probs', 'message'),
+    [
+        ([[0.5, 0.5, 0.0]] * 4, 'θ of 3 classes|θ must'),
+        (dict(t0=[1.0] * 4), 'probs of 4 classes, where num_classes=5'),
+        ([*BY_CLASS[:4], [0.5, 0.6, 0.0]], 'class 4: θ sums to 1.1'),
+    ],
+)
 def test_a_theta_of_other_classes_is_an_error(probs, message):
     with pytest.raises(ValueError, match=message):
         CategoricalDistribution(NAMES, probs, num_classes=5)
@@ -197,11 +249,17 @@ def test_class_conditional_theta_by_teacher_is_taken_again():
     again = CategoricalDistribution(NAMES, made.by_teacher(), num_classes=5)
     np.testing.assert_allclose(again.probs(), made.probs(), rtol=0, atol=1e-15)
     assert made.marginal() == pytest.approx(dict(zip(NAMES, np.mean(BY_CLASS, 0))))
-    assert CategoricalDistribution(NAMES, [0.2, 0.3, 0.5], num_classes=2).probs() == [[0.2, 0.3, 0.5]] * 2
+    assert (
+        CategoricalDistribution(NAMES, [0.2, 0.3, 0.5], num_classes=2).probs()
+        == [[0.2, 0.3, 0.5]] * 2
+    )
 
 
 def test_a_lane_may_employ_some_of_the_teachers():
-    lanes = dict(search=dict(teachers=['t2', 't0']), other=dict(teachers=['t1'], distribution=dict(probs='t1')))
+    lanes = dict(
+        search=dict(teachers=['t2', 't0']),
+        other=dict(teachers=['t1'], distribution=dict(probs='t1')),
+    )
     model = built(dynakd_cfg(3, lanes=lanes))
     ran = []
     for name, network in model.ensemble.networks.items():
@@ -209,7 +267,9 @@ def test_a_lane_may_employ_some_of_the_teachers():
     model.upper_step(made_batch(), bilevel(model))
     assert sorted(ran) == ['t0', 't2']
     assert list(model.lanes['search'].selection.marginal()) == ['t2', 't0']
-    with pytest.raises(ValueError, match=r'lanes.search.teachers names no teachers of the ensemble: \[.t9.\]'):
+    with pytest.raises(
+        ValueError, match=r'lanes.search.teachers names no teachers of the ensemble: \[.t9.\]'
+    ):
         built(dynakd_cfg(3, lanes=dict(search=dict(teachers=['t9']))))
 
 
@@ -219,9 +279,14 @@ def test_a_class_conditional_search_is_evaluated_with_its_theta(tmp_path):
     run(cfg)
     found = read(tmp_path / 'work', 'candidates.json')['candidates']
     theta = np.array([found[-1]['theta'][name] for name in found[-1]['theta']])
-    assert theta.shape == (3, 10) and np.allclose(theta.sum(0), 1) and theta.std(1).min() > 1e-3
+    assert theta.shape == (3, 10)
+    assert np.allclose(theta.sum(0), 1)
+    assert theta.std(1).min() > 1e-3
     assert {path.name for path in (tmp_path / 'work').glob('theta*')} == {
-        'theta.csv', 'theta.png', *(f"theta_classes_{c['name']}.png" for c in found)}
+        'theta.csv',
+        'theta.png',
+        *(f'theta_classes_{c["name"]}.png' for c in found),
+    }
     rows = {row['name']: row for row in read(tmp_path / 'work', 'results.json')['lanes']}
     for candidate in found:
         for name, values in candidate['theta'].items():
@@ -230,7 +295,9 @@ def test_a_class_conditional_search_is_evaluated_with_its_theta(tmp_path):
 
 def test_per_teacher_distillers_share_equal_student_recorders():
     """MMRazor's method recorders patch a class: two at once would overwrite one another."""
-    method = dict(type='MethodOutputs', source='mmpretrain.models.heads.linear_head.LinearClsHead.pre_logits')
+    method = dict(
+        type='MethodOutputs', source='mmpretrain.models.heads.linear_head.LinearClsHead.pre_logits'
+    )
     cfg = kd_distiller_cfg()
     for recorders in (cfg['student_recorders'], cfg['teacher_recorders']):
         recorders['logits'] = dict(type='ModuleOutputs', source='backbone.conv2')
@@ -239,8 +306,11 @@ def test_per_teacher_distillers_share_equal_student_recorders():
     teachers = {name: teacher_cfg(channels=4) for name in NAMES}
     for mapping in cfg['loss_forward_mappings'].values():
         mapping['preds_T']['data_idx'] = 0
-    model = built(dynakd_cfg(teachers, distiller={name: cfg for name in NAMES}, relaxation='losses'))
+    model = built(
+        dynakd_cfg(teachers, distiller={name: cfg for name in NAMES}, relaxation='losses')
+    )
     loss = model.upper_step(made_batch(), bilevel(model))['search']
-    assert torch.isfinite(loss) and loss > 0
+    assert torch.isfinite(loss)
+    assert loss > 0
     distillers = model.lanes['search'].distiller.distillers.values()
     assert len({id(d.student_recorders.get_recorder('logits')) for d in distillers}) == 1

@@ -1,4 +1,5 @@
 """Loading teachers: every layout, every error, and no code run from a file."""
+
 import copy
 import hashlib
 import io
@@ -30,15 +31,19 @@ class Canary:
         self.place = place
 
     def __reduce__(self):
-        return os.mkdir, (str(self.place), )
+        return os.mkdir, (str(self.place),)
 
 
 def build(depth=8, seed=0, backbone='mmdynakd.CifarResNet', channels=64, **options):
     torch.manual_seed(seed)
-    model = MMPRETRAIN_MODELS.build({
-        'type': 'ImageClassifier', 'backbone': {'type': backbone, 'depth': depth, **options},
-        'neck': {'type': 'GlobalAveragePooling'},
-        'head': {'type': 'LinearClsHead', 'num_classes': 10, 'in_channels': channels}})
+    model = MMPRETRAIN_MODELS.build(
+        {
+            'type': 'ImageClassifier',
+            'backbone': {'type': backbone, 'depth': depth, **options},
+            'neck': {'type': 'GlobalAveragePooling'},
+            'head': {'type': 'LinearClsHead', 'num_classes': 10, 'in_channels': channels},
+        }
+    )
     for module in model.modules():  # statistics that differ from the ones a fresh model has
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()
@@ -51,7 +56,9 @@ def plain(state):
 
 
 def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[key], second[key]) for key in first
+    )
 
 
 def prefixed(state):
@@ -61,8 +68,10 @@ def prefixed(state):
 LAYOUTS = {
     'mmpretrain': ('state_dict/mmpretrain', lambda s: {'meta': {'epoch': 1}, 'state_dict': s}),
     'mmpretrain parallel': ('state_dict/mmpretrain', lambda s: {'state_dict': prefixed(s)}),
-    'with preprocessor': ('state_dict/mmpretrain', lambda s: {
-        'state_dict': {**s, 'data_preprocessor.mean': torch.zeros(3, 1, 1)}}),
+    'with preprocessor': (
+        'state_dict/mmpretrain',
+        lambda s: {'state_dict': {**s, 'data_preprocessor.mean': torch.zeros(3, 1, 1)}},
+    ),
     'bare mmpretrain': ('bare/mmpretrain', lambda s: s),
     'lineage': ('model/plain', lambda s: {'model': plain(s), 'epoch': 240, 'best_acc': 72.3}),
     'lineage parallel': ('model/plain', lambda s: {'model': prefixed(plain(s))}),
@@ -78,7 +87,9 @@ def test_every_layout_comes_back_bit_for_bit(tmp_path, case):
     source, target = build(seed=1), build(seed=2)
     torch.save(pack(source.state_dict()), tmp_path / 'teacher.pth')
     assert not same(source.state_dict(), target.state_dict())
-    found = load_checkpoint_into(target, str(tmp_path / 'teacher.pth'), name='t', train_command=COMMAND)
+    found = load_checkpoint_into(
+        target, str(tmp_path / 'teacher.pth'), name='t', train_command=COMMAND
+    )
     assert found == layout
     assert same(source.state_dict(), target.state_dict())
 
@@ -95,7 +106,10 @@ def test_mmpretrain_network_and_the_old_file_format(tmp_path):
 @teachable
 def test_checkpoint_of_a_runner_with_its_message_hub(tmp_path):
     source, target = build(seed=1), build(seed=2)
-    hub = {'log_scalars': {'train/loss': HistoryBuffer([1., 2.], [1, 1])}, 'runtime_info': {'seed': 3}}
+    hub = {
+        'log_scalars': {'train/loss': HistoryBuffer([1.0, 2.0], [1, 1])},
+        'runtime_info': {'seed': 3},
+    }
     torch.save({'state_dict': source.state_dict(), 'message_hub': hub}, tmp_path / 'epoch_1.pth')
     load_checkpoint_into(target, str(tmp_path / 'epoch_1.pth'), name='t', train_command=None)
     assert same(source.state_dict(), target.state_dict())
@@ -103,18 +117,27 @@ def test_checkpoint_of_a_runner_with_its_message_hub(tmp_path):
 
 def test_missing_num_batches_tracked_keeps_the_models(tmp_path):
     source, target = build(seed=1), build(seed=2)
-    torch.save({k: v for k, v in source.state_dict().items() if 'num_batches' not in k}, tmp_path / 'old.pth')
+    torch.save(
+        {k: v for k, v in source.state_dict().items() if 'num_batches' not in k},
+        tmp_path / 'old.pth',
+    )
     load_checkpoint_into(target, str(tmp_path / 'old.pth'), name='old', train_command=None)
     for key, value in target.state_dict().items():
-        expected = torch.tensor(7) if key.endswith('num_batches_tracked') else source.state_dict()[key]
+        expected = (
+            torch.tensor(7) if key.endswith('num_batches_tracked') else source.state_dict()[key]
+        )
         assert torch.equal(value, expected)
 
 
 def test_real_teacher(shared):
-    model = MMPRETRAIN_MODELS.build({
-        'type': 'ImageClassifier', 'backbone': {'type': 'mmdynakd.CifarResNet', 'depth': 20},
-        'neck': {'type': 'GlobalAveragePooling'},
-        'head': {'type': 'LinearClsHead', 'num_classes': 100, 'in_channels': 64}})
+    model = MMPRETRAIN_MODELS.build(
+        {
+            'type': 'ImageClassifier',
+            'backbone': {'type': 'mmdynakd.CifarResNet', 'depth': 20},
+            'neck': {'type': 'GlobalAveragePooling'},
+            'head': {'type': 'LinearClsHead', 'num_classes': 100, 'in_channels': 64},
+        }
+    )
     path = shared / 'teachers' / 'resnet20.pth'
     assert load_checkpoint_into(model, str(path), name='r20', train_command=None) == 'model/plain'
     assert same(plain(model.state_dict()), torch.load(path, weights_only=True)['model'])
@@ -145,7 +168,7 @@ def test_cut_file(tmp_path, keep, zipped):
     file = tmp_path / 'cut.pth'
     torch.save(build().state_dict(), file, _use_new_zipfile_serialization=zipped)
     content = file.read_bytes()
-    file.write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
+    file.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     # Torch 2.0 tells a cut pickle from a forbidden one by no means; neither is executed or loaded.
     refused(build(seed=3), file, 'damaged' if zipped or TORCH >= (2, 4) else 'damaged|refused')
 
@@ -174,7 +197,9 @@ def test_code_is_refused_and_not_executed(tmp_path, way):
         pickle.loads(file.read_bytes())
     assert place.is_dir()  # the canary works
     place.rmdir()
-    refused(build(seed=3), file, 'is refused: it holds more than tensors.*nothing of it was executed')
+    refused(
+        build(seed=3), file, 'is refused: it holds more than tensors.*nothing of it was executed'
+    )
     assert not place.exists()
 
 
@@ -183,10 +208,16 @@ def test_a_whole_pickled_model_is_refused(tmp_path):
     refused(build(), tmp_path / 'model.pth', 'is refused.*torch.nn.modules.linear.Linear')
 
 
-@pytest.mark.parametrize(('payload', 'pattern'), [
-    ([torch.zeros(2)], 'holds a list, where a dict'), (torch.zeros(2), 'holds a Tensor'),
-    ({}, 'holds no tensors'), ({'epoch': 3, 'lr': .1}, r'holds no tensors \(its keys: epoch, lr\)'),
-    ({'state_dict': {'note': 'empty'}}, r'holds no tensors \(its keys: note\)')])
+@pytest.mark.parametrize(
+    ('payload', 'pattern'),
+    [
+        ([torch.zeros(2)], 'holds a list, where a dict'),
+        (torch.zeros(2), 'holds a Tensor'),
+        ({}, 'holds no tensors'),
+        ({'epoch': 3, 'lr': 0.1}, r'holds no tensors \(its keys: epoch, lr\)'),
+        ({'state_dict': {'note': 'empty'}}, r'holds no tensors \(its keys: note\)'),
+    ],
+)
 def test_content_that_is_no_state_dict(tmp_path, payload, pattern):
     torch.save(payload, tmp_path / 'odd.pth')
     refused(build(), tmp_path / 'odd.pth', pattern)
@@ -208,24 +239,37 @@ def test_another_architecture_lists_keys_and_counts(tmp_path):
     assert extra == 36
     assert f'{extra} unexpected (backbone.layer1.1.conv1.weight, ' in message
     assert f'and {extra - 8} more)' in message
-    assert '2 of another shape (head.fc.weight (100, 64), the model has (10, 64), head.fc.bias' in message
+    assert (
+        '2 of another shape (head.fc.weight (100, 64), the model has (10, 64), head.fc.bias'
+        in message
+    )
     assert ' missing' not in message
     torch.save(build(seed=1).state_dict(), tmp_path / 'r8.pth')
-    message = refused(build(depth=14), tmp_path / 'r8.pth', r'30 missing \(backbone.layer1.1.conv1.weight')
+    message = refused(
+        build(depth=14), tmp_path / 'r8.pth', r'30 missing \(backbone.layer1.1.conv1.weight'
+    )
     assert 'unexpected' not in message
 
 
 def test_http_and_other_schemes_are_refused(monkeypatch):
     monkeypatch.setattr(downloads, 'download', lambda *a, **k: pytest.fail('downloaded'))
     for scheme in ('http', 'ftp', 'file', 's3'):
-        refused(build(), f'{scheme}://example.org/a.pth', f'only https:// URLs are, not {scheme}://')
+        refused(
+            build(), f'{scheme}://example.org/a.pth', f'only https:// URLs are, not {scheme}://'
+        )
     refused(build(), 'https://example.org/', 'without a file name')
 
 
-@pytest.mark.parametrize(('name', 'prefix'), [
-    ('cifar100_resnet20-23dac2f1.pt', '23dac2f1'),
-    ('resnet50_b16x8_cifar100_20210528-67b58a1b.pth', '67b58a1b'),
-    ('resnet20.pth', None), ('resnet-20.pth', None), ('epoch-12345678.tar', None)])
+@pytest.mark.parametrize(
+    ('name', 'prefix'),
+    [
+        ('cifar100_resnet20-23dac2f1.pt', '23dac2f1'),
+        ('resnet50_b16x8_cifar100_20210528-67b58a1b.pth', '67b58a1b'),
+        ('resnet20.pth', None),
+        ('resnet-20.pth', None),
+        ('epoch-12345678.tar', None),
+    ],
+)
 def test_hash_prefix_of_a_name(tmp_path, monkeypatch, name, prefix):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     place, found = downloads.cache_place(f'https://example.org/a/{name}?x=1')
@@ -255,7 +299,9 @@ def served():
 def test_download_is_checked_kept_and_repaired(hub, served, monkeypatch):
     source, content, digest = served
     url = f'https://example.org/cifar-{digest[:8]}.pth'
-    web = Web(monkeypatch, **{url: 'https://cdn.example.org/x', 'https://cdn.example.org/x': content})
+    web = Web(
+        monkeypatch, **{url: 'https://cdn.example.org/x', 'https://cdn.example.org/x': content}
+    )
     for _ in range(2):
         target = build(seed=2)
         assert load_checkpoint_into(target, url, name='t', train_command=None) == 'bare/mmpretrain'
@@ -270,16 +316,26 @@ def test_download_is_checked_kept_and_repaired(hub, served, monkeypatch):
 ROUTE, NAME = OSError('no route'), 'https://example.org/r-0123abcd.pth'
 
 
-@pytest.mark.parametrize(('answer', 'pattern'), [
-    (ROUTE, 'cannot be downloaded .*no route'), (b'another file', r'its sha256 is 100ef6a7\w{56}, not 0123abcd'),
-    ('http://example.org/r.pth', 'it leads to http://example.org/r.pth, and only https:// is followed'),
-    ('ftp://example.org/r.pth', 'it leads to ftp://'),
-    ('file:///etc/passwd', "Redirection to url 'file:///etc/passwd' is not allowed"),
-    ((b'cut', 'Content-Length: 1000\n'), '3 bytes came of 1000'), ((b'', 'Content-Length: 1\n'), '0 bytes came')])
+@pytest.mark.parametrize(
+    ('answer', 'pattern'),
+    [
+        (ROUTE, 'cannot be downloaded .*no route'),
+        (b'another file', r'its sha256 is 100ef6a7\w{56}, not 0123abcd'),
+        (
+            'http://example.org/r.pth',
+            'it leads to http://example.org/r.pth, and only https:// is followed',
+        ),
+        ('ftp://example.org/r.pth', 'it leads to ftp://'),
+        ('file:///etc/passwd', "Redirection to url 'file:///etc/passwd' is not allowed"),
+        ((b'cut', 'Content-Length: 1000\n'), '3 bytes came of 1000'),
+        ((b'', 'Content-Length: 1\n'), '0 bytes came'),
+    ],
+)
 def test_a_failed_download_leaves_nothing_behind(hub, monkeypatch, answer, pattern):
     web = Web(monkeypatch, **{NAME: answer})
     refused(build(), NAME, pattern)
-    assert web.asked == [NAME] and list(hub.iterdir()) == []
+    assert web.asked == [NAME]
+    assert list(hub.iterdir()) == []
 
 
 def test_a_sha256_may_be_given_for_a_url_and_a_path(hub, served, monkeypatch, tmp_path):
@@ -293,7 +349,10 @@ def test_a_sha256_may_be_given_for_a_url_and_a_path(hub, served, monkeypatch, tm
             load_checkpoint_into(target, dict(path=str(path), sha256=good), name='t')
             assert same(source.state_dict(), target.state_dict())
         for bad in ('0' * 64, '0' * 8):
-            with pytest.raises(CheckpointError, match=f"Teacher 't': the checkpoint .* sha256 .*{digest}.*{bad}|{bad}"):
+            with pytest.raises(
+                CheckpointError,
+                match=f"Teacher 't': the checkpoint .* sha256 .*{digest}.*{bad}|{bad}",
+            ):
                 load_checkpoint_into(build(), dict(path=str(path), sha256=bad), name='t')
         for form in (digest[:7], digest.upper(), 5, digest + '0'):
             with pytest.raises(CheckpointError, match='sha256 must be 8 to 64 small hex digits'):
@@ -303,12 +362,21 @@ def test_a_sha256_may_be_given_for_a_url_and_a_path(hub, served, monkeypatch, tm
 @teachable
 def test_numpy_scalars_beside_the_weights(tmp_path):
     source, target = build(seed=1), build(seed=2)
-    torch.save({'model': plain(source.state_dict()), 'best_acc': np.float64(72.3)}, tmp_path / 'np.pth')
+    torch.save(
+        {'model': plain(source.state_dict()), 'best_acc': np.float64(72.3)}, tmp_path / 'np.pth'
+    )
     load_checkpoint_into(target, str(tmp_path / 'np.pth'), name='t', train_command=None)
     assert same(source.state_dict(), target.state_dict())
 
 
 def test_a_missing_file_says_where_it_is_from(tmp_path):
     with pytest.raises(ValueError, match=r'is missing .* It is from: the archive of teachers\.'):
-        TeacherEnsemble(dict(mine=dict(teacher_cfg(), checkpoint=str(tmp_path / 'no.pth'),
-                                       source='the archive of teachers')))
+        TeacherEnsemble(
+            dict(
+                mine=dict(
+                    teacher_cfg(),
+                    checkpoint=str(tmp_path / 'no.pth'),
+                    source='the archive of teachers',
+                )
+            )
+        )

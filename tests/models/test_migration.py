@@ -1,4 +1,7 @@
-"""docs/compose.md shows how a MMRazor config becomes a DynaKD config: the very diff that it shows is run here."""
+"""docs/compose.md shows how a MMRazor config becomes a DynaKD config: the very diff that it shows
+is run here.
+"""
+
 import copy
 import re
 
@@ -20,8 +23,13 @@ def side(sign: str) -> dict:
     """The config before (``-``) or after (``+``) the diff, its names standing for toys."""
     lines = [line[1:] for line in diff() if line[:1] in (' ', sign)]
     teacher = dict(student_cfg(channels=6), data_preprocessor=PREPROCESSOR)
-    scope = dict(student=student_cfg(), teacher=teacher, assistant=copy.deepcopy(teacher), teacher_ckpt=None,
-                 assistant_ckpt=None)
+    scope = dict(
+        student=student_cfg(),
+        teacher=teacher,
+        assistant=copy.deepcopy(teacher),
+        teacher_ckpt=None,
+        assistant_ckpt=None,
+    )
     exec('\n'.join(lines), scope)  # our own page
     return scope['model']
 
@@ -33,7 +41,8 @@ def test_it_is_five_lines():
 
 def test_before_is_mmrazors_and_after_is_ours_with_the_same_distiller():
     before, after = side('-'), side('+')
-    assert before['type'] == 'mmrazor.SingleTeacherDistill' and after['type'] == 'mmdynakd.DynaKD'
+    assert before['type'] == 'mmrazor.SingleTeacherDistill'
+    assert after['type'] == 'mmdynakd.DynaKD'
     ours = copy.deepcopy(after['distiller'])
     assert ours['distill_losses']['loss_kl'].pop('teacher_detach') is False
     assert ours == before['distiller']
@@ -68,8 +77,16 @@ def test_with_one_teacher_both_train_the_same_student():
             optim.step()
             totals.append(total.item())
         assert totals[0] == pytest.approx(totals[1], rel=1e-6)
-    state = {key: value for key, value in snapshot(theirs.student).items() if not key.startswith('data_pre')}
-    mine = {key: value for key, value in snapshot(lane.student).items() if not key.startswith('data_pre')}
+    state = {
+        key: value
+        for key, value in snapshot(theirs.student).items()
+        if not key.startswith('data_pre')
+    }
+    mine = {
+        key: value
+        for key, value in snapshot(lane.student).items()
+        if not key.startswith('data_pre')
+    }
     for key in differing(state, mine):
         torch.testing.assert_close(mine[key], state[key], rtol=1e-5, atol=1e-7)
 
@@ -77,4 +94,5 @@ def test_with_one_teacher_both_train_the_same_student():
 def test_with_both_teachers_it_searches():
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(dict(side('+'), data_preprocessor=PREPROCESSOR))
-    assert model.ensemble.names == ['teacher', 'assistant'] and list(model.searched) == ['search']
+    assert model.ensemble.names == ['teacher', 'assistant']
+    assert list(model.searched) == ['search']

@@ -1,4 +1,7 @@
-"""Each rival as a lane: its whole loss and the student's gradient against the paper's formula, by a plain loop."""
+"""Each rival as a lane: its whole loss and the student's gradient against the paper's formula, by a
+plain loop.
+"""
+
 import copy
 import itertools
 import math
@@ -62,16 +65,42 @@ def mean_of_logits(student, teachers, label):
 
 BY_SAMPLE = {  # lane, and the loss of one sample
     'AVER, logits': (dict(distribution=dict(type='mmdynakd.Average')), mean_of_logits),
-    'AVER, losses': (dict(distribution=dict(type='mmdynakd.Average'), relaxation='losses'), mean_of_losses),
-    'EBKD': (dict(distribution=dict(type='mmdynakd.EntropyWeighted'), relaxation='losses', distiller=UNREDUCED), ebkd),
+    'AVER, losses': (
+        dict(distribution=dict(type='mmdynakd.Average'), relaxation='losses'),
+        mean_of_losses,
+    ),
+    'EBKD': (
+        dict(
+            distribution=dict(type='mmdynakd.EntropyWeighted'),
+            relaxation='losses',
+            distiller=UNREDUCED,
+        ),
+        ebkd,
+    ),
     'EBKD, public code': (
-        dict(distribution=dict(type='mmdynakd.EntropyWeighted', as_in_code=True), relaxation='losses',
-             distiller=UNREDUCED), lambda *args: 2 / 3 * ebkd(*args)),
+        dict(
+            distribution=dict(type='mmdynakd.EntropyWeighted', as_in_code=True),
+            relaxation='losses',
+            distiller=UNREDUCED,
+        ),
+        lambda *args: 2 / 3 * ebkd(*args),
+    ),
     'CA-MKD': (
-        dict(distribution=dict(type='mmdynakd.ConfidenceAware'), relaxation='losses', distiller=UNREDUCED), camkd),
+        dict(
+            distribution=dict(type='mmdynakd.ConfidenceAware'),
+            relaxation='losses',
+            distiller=UNREDUCED,
+        ),
+        camkd,
+    ),
     'CA-MKD, public code': (
-        dict(distribution=dict(type='mmdynakd.ConfidenceAware', as_in_code=True), relaxation='losses',
-             distiller=UNREDUCED), lambda *args: camkd(*args) / 3),
+        dict(
+            distribution=dict(type='mmdynakd.ConfidenceAware', as_in_code=True),
+            relaxation='losses',
+            distiller=UNREDUCED,
+        ),
+        lambda *args: camkd(*args) / 3,
+    ),
 }
 LANES = {
     **{name: lane for name, (lane, _) in BY_SAMPLE.items()},
@@ -81,7 +110,9 @@ LANES = {
 
 
 def of_lane(lane, teachers=3, **options):
-    return built(dynakd_cfg(teachers, lanes=dict(a=lane), student_loss_weight=LABELS, **options)).double()
+    return built(
+        dynakd_cfg(teachers, lanes=dict(a=lane), student_loss_weight=LABELS, **options)
+    ).double()
 
 
 def outputs(model, inputs):
@@ -95,8 +126,10 @@ def agree(model, losses, expected):
     total = sum(value for key, value in losses.items() if 'loss' in key)
     torch.testing.assert_close(total, expected, rtol=1e-10, atol=0)
     weights = [p for p in model.lanes['a'].parameters() if p.requires_grad]
-    for got, wanted in zip(torch.autograd.grad(total, weights, allow_unused=True),
-                           torch.autograd.grad(expected, weights, allow_unused=True)):
+    for got, wanted in zip(
+        torch.autograd.grad(total, weights, allow_unused=True),
+        torch.autograd.grad(expected, weights, allow_unused=True),
+    ):
         assert (got is None) == (wanted is None)
         if got is not None:
             torch.testing.assert_close(got, wanted, rtol=1e-8, atol=1e-12)
@@ -110,8 +143,14 @@ def test_a_rival_is_its_formula(name):
     losses = model.loss(inputs, samples)
     student, teachers = outputs(model, inputs)
     labels = [int(sample.gt_label) for sample in samples]
-    expected = sum(formula(student[b], [t[b] for t in teachers], labels[b])
-                   + LABELS * cross_entropy(student[b], labels[b]) for b in range(5)) / 5
+    expected = (
+        sum(
+            formula(student[b], [t[b] for t in teachers], labels[b])
+            + LABELS * cross_entropy(student[b], labels[b])
+            for b in range(5)
+        )
+        / 5
+    )
     agree(model, losses, expected)
 
 
@@ -129,31 +168,52 @@ def test_aekd_is_its_formula(seed):
     weights = min_norm_weights(torch.stack(gradients), 0.6)
     assert len({round(weight, 3) for weight in weights.tolist()}) == 3  # not the average
     labels = sum(cross_entropy(student[b], int(samples[b].gt_label)) for b in range(5)) / 5
-    torch.testing.assert_close(sum(losses.values()), LABELS * labels + sum(w * loss for w, loss in zip(weights, own)),
-                               rtol=1e-7, atol=0)
+    torch.testing.assert_close(
+        sum(losses.values()),
+        LABELS * labels + sum(w * loss for w, loss in zip(weights, own)),
+        rtol=1e-7,
+        atol=0,
+    )
 
 
 def feature_distiller(channels):
-    """CA-MKD whole: KL of the logits and, behind a connector a teacher, the squared distance of the last features."""
+    """CA-MKD whole: KL of the logits and, behind a connector a teacher, the squared distance of the
+    last features.
+    """
     cfg = copy.deepcopy(UNREDUCED)
     for recorders in (cfg['student_recorders'], cfg['teacher_recorders']):
         recorders['feature'] = dict(type='ModuleOutputs', source='backbone.conv2')
-    cfg['connectors'] = dict(adapt=dict(type='ConvModuleConnector', in_channel=4, out_channel=channels, norm_cfg=None,
-                                        act_cfg=None))
-    cfg['distill_losses']['loss_feature'] = dict(type='mmdynakd.FeatureMSELoss', loss_weight=0.5, reduction='none')
+    cfg['connectors'] = dict(
+        adapt=dict(
+            type='ConvModuleConnector',
+            in_channel=4,
+            out_channel=channels,
+            norm_cfg=None,
+            act_cfg=None,
+        )
+    )
+    cfg['distill_losses']['loss_feature'] = dict(
+        type='mmdynakd.FeatureMSELoss', loss_weight=0.5, reduction='none'
+    )
     cfg['loss_forward_mappings']['loss_feature'] = dict(
         preds_S=dict(from_student=True, recorder='feature', connector='adapt'),
-        preds_T=dict(from_student=False, recorder='feature'))
+        preds_T=dict(from_student=False, recorder='feature'),
+    )
     return cfg
 
 
 def test_camkds_feature_part_is_its_formula():
-    """Weights from each teacher's classifier on the student's feature, behind that teacher's connector."""
+    """Weights from each teacher's classifier on the student's feature, behind that teacher's
+    connector.
+    """
     channels = dict(t0=6, t1=8, t2=4)
     teachers = {name: teacher_cfg(channels=width) for name, width in channels.items()}
     distiller = {name: feature_distiller(width) for name, width in channels.items()}
-    lane = dict(distribution=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_feature']),
-                relaxation='losses', distiller=distiller)
+    lane = dict(
+        distribution=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_feature']),
+        relaxation='losses',
+        distiller=distiller,
+    )
     model = of_lane(lane, teachers, distiller=distiller, relaxation='losses')
     inputs, samples = prepared(model, made_batch(5, seed=4))
     losses = model.loss(inputs, samples)
@@ -168,10 +228,11 @@ def test_camkds_feature_part_is_its_formula():
         e, distances = [], []
         for name, mine in zip(NAMES, adapted):
             network = model.ensemble.networks[name]
-            theirs = network.backbone(model.ensemble.networks[name].data_preprocessor(
-                dict(inputs=inputs))['inputs'])[0]
+            theirs = network.backbone(
+                model.ensemble.networks[name].data_preprocessor(dict(inputs=inputs))['inputs']
+            )[0]
             e.append(cross_entropy(network.head.fc(mine[b].detach().mean((1, 2))), label).exp())
-            distances.append(0.5 * ((mine[b] - theirs[b])**2).mean())
+            distances.append(0.5 * ((mine[b] - theirs[b]) ** 2).mean())
         expected = expected + sum((1 - e[k] / sum(e)) / 2 * d for k, d in enumerate(distances))
     agree(model, losses, expected / 5)
 
@@ -205,7 +266,9 @@ def test_rivals_beside_each_other_are_rivals_alone():
 
     beside = end(lanes)
     for name in lanes:
-        assert not differing(snapshot(beside.lanes[name].student), snapshot(end([name]).lanes[name].student))
+        assert not differing(
+            snapshot(beside.lanes[name].student), snapshot(end([name]).lanes[name].student)
+        )
 
 
 @pytest.mark.parametrize('drop', [0, 1, 2])
@@ -228,18 +291,26 @@ def test_a_dropped_teacher_does_not_run():
         network.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
     inputs, samples = prepared(model, made_batch(5))
     model.loss(inputs, samples)
-    assert len(ran) == 2 and ran == list(RandomSubset(NAMES, 1).choose(Draws(0, 0)).weights)
+    assert len(ran) == 2
+    assert ran == list(RandomSubset(NAMES, 1).choose(Draws(0, 0)).weights)
 
 
 def test_dgkd_adds_up_the_losses_of_those_kept():
-    lane = dict(distribution=dict(type='mmdynakd.RandomSubset', drop=1, reduction='sum'), relaxation='losses')
+    lane = dict(
+        distribution=dict(type='mmdynakd.RandomSubset', drop=1, reduction='sum'),
+        relaxation='losses',
+    )
     model = of_lane(lane)
     inputs, samples = prepared(model, made_batch(5))
     kept = list(RandomSubset(NAMES, 1).choose(Draws(0, 0)).weights)
     losses = model.loss(inputs, samples)
     student, teachers = outputs(model, inputs)
-    own = {name: sum(kl(student[b], t[b]) for b in range(5)) / 5 for name, t in zip(NAMES, teachers)}
-    torch.testing.assert_close(losses['a/loss_kl'], sum(own[name] for name in kept), rtol=1e-10, atol=0)
+    own = {
+        name: sum(kl(student[b], t[b]) for b in range(5)) / 5 for name, t in zip(NAMES, teachers)
+    }
+    torch.testing.assert_close(
+        losses['a/loss_kl'], sum(own[name] for name in kept), rtol=1e-10, atol=0
+    )
 
 
 def test_weights_have_no_gradient():
@@ -254,11 +325,15 @@ def test_weights_have_no_gradient():
     assert math.isclose(sum(w[0] for w in seen[0].weights.values()), 1, rel_tol=1e-6)
 
 
-@pytest.mark.parametrize('make, message', [
-    (lambda: RandomSubset(NAMES, 3), 'drop must be an integer from 0 to 2'),
-    (lambda: RandomSubset(NAMES, 1, 'max'), "reduction must be 'mean' or 'sum'"),
-    (lambda: GradientSpace(NAMES, tau=0), 'tau and max_weight must be > 0'),
-    (lambda: ConfidenceAware([]), 'at least one teacher')])
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: RandomSubset(NAMES, 3), 'drop must be an integer from 0 to 2'),
+        (lambda: RandomSubset(NAMES, 1, 'max'), "reduction must be 'mean' or 'sum'"),
+        (lambda: GradientSpace(NAMES, tau=0), 'tau and max_weight must be > 0'),
+        (lambda: ConfidenceAware([]), 'at least one teacher'),
+    ],
+)
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
@@ -271,8 +346,11 @@ def test_weights_a_sample_need_losses_a_sample():
 
 
 def test_feature_weights_need_a_connector():
-    lane = dict(distribution=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_kl']), relaxation='losses',
-                distiller=UNREDUCED)
+    lane = dict(
+        distribution=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_kl']),
+        relaxation='losses',
+        distiller=UNREDUCED,
+    )
     model = of_lane(lane)
     with pytest.raises(ValueError, match='compares no feature through a connector'):
         model.loss(*prepared(model, made_batch(5)))

@@ -1,4 +1,5 @@
 """CategoricalDistribution: every form of θ, the draw, the weights of the loss, the relaxation."""
+
 import math
 
 import numpy as np
@@ -20,17 +21,20 @@ def dist(probs=None, teachers=NAMES, **kwargs):
     return CategoricalDistribution(teachers, probs, **kwargs)
 
 
-@pytest.mark.parametrize('probs, expected', [
-    ('uniform', [1 / 3, 1 / 3, 1 / 3]),
-    ('big', [1.0, 0.0, 0.0]),
-    ('small', [0.0, 0.0, 1.0]),
-    ([0.5, 0.25, 0.25], [0.5, 0.25, 0.25]),
-    ((0.0, 0.0, 1.0), [0.0, 0.0, 1.0]),
-    (np.array([0.5, 0.25, 0.25]), [0.5, 0.25, 0.25]),
-    ({'small': 0.75, 'big': 0.25}, [0.25, 0.0, 0.75]),
-    ({'mid': 1}, [0.0, 1.0, 0.0]),
-    ([0.3333, 0.3333, 0.3333], [1 / 3, 1 / 3, 1 / 3]),
-])
+@pytest.mark.parametrize(
+    ('probs', 'expected'),
+    [
+        ('uniform', [1 / 3, 1 / 3, 1 / 3]),
+        ('big', [1.0, 0.0, 0.0]),
+        ('small', [0.0, 0.0, 1.0]),
+        ([0.5, 0.25, 0.25], [0.5, 0.25, 0.25]),
+        ((0.0, 0.0, 1.0), [0.0, 0.0, 1.0]),
+        (np.array([0.5, 0.25, 0.25]), [0.5, 0.25, 0.25]),
+        ({'small': 0.75, 'big': 0.25}, [0.25, 0.0, 0.75]),
+        ({'mid': 1}, [0.0, 1.0, 0.0]),
+        ([0.3333, 0.3333, 0.3333], [1 / 3, 1 / 3, 1 / 3]),
+    ],
+)
 def test_forms_of_a_fixed_theta(probs, expected):
     made = dist(probs)
     assert made.probs() == expected
@@ -38,11 +42,14 @@ def test_forms_of_a_fixed_theta(probs, expected):
     assert list(made.state_dict()) == []  # no checkpoint can overwrite a fixed θ
 
 
-@pytest.mark.parametrize('scores, expected', [
-    (dict(big=70.8, mid=60.8, small=50.3), [3 / 6, 2 / 6, 1 / 6]),
-    (dict(small=50.3, mid=60.8, big=70.8), [3 / 6, 2 / 6, 1 / 6]),  # by name, not by position
-    (dict(big=1.0, mid=2.0, small=2.0), [1 / 6, 2.5 / 6, 2.5 / 6]),
-])
+@pytest.mark.parametrize(
+    ('scores', 'expected'),
+    [
+        (dict(big=70.8, mid=60.8, small=50.3), [3 / 6, 2 / 6, 1 / 6]),
+        (dict(small=50.3, mid=60.8, big=70.8), [3 / 6, 2 / 6, 1 / 6]),  # by name, not by position
+        (dict(big=1.0, mid=2.0, small=2.0), [1 / 6, 2.5 / 6, 2.5 / 6]),
+    ],
+)
 def test_scores_become_ranks(scores, expected):
     assert dist(scores=scores).probs() == pytest.approx(expected, rel=1e-15)
     assert not dist(scores=scores).learnable
@@ -50,8 +57,10 @@ def test_scores_become_ranks(scores, expected):
 
 def test_neither_probs_nor_scores_learns_theta_from_uniform():
     made = dist()
-    assert made.learnable and made.probs() == pytest.approx([1 / 3] * 3, rel=1e-15)
-    assert made.alpha.tolist() == [0, 0, 0] and made.alpha.requires_grad
+    assert made.learnable
+    assert made.probs() == pytest.approx([1 / 3] * 3, rel=1e-15)
+    assert made.alpha.tolist() == [0, 0, 0]
+    assert made.alpha.requires_grad
     assert [name for name, _ in made.named_parameters()] == ['alpha']
 
 
@@ -67,24 +76,30 @@ def test_learned_theta_is_softmax_alpha(alpha):
     assert made.probs() == pytest.approx([e / sum(exps) for e in exps], rel=1e-12)
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(probs='huge'), r"names the teachers \['big', 'mid', 'small'\]; unknown: \['huge'\]"),
-    (dict(probs=dict(big=0.5, huge=0.5)), r"unknown: \['huge'\]"),
-    (dict(probs=dict(big=0.5)), 'sums to 0.5'),
-    (dict(probs={}), 'sums to 0'),
-    (dict(probs=[0.5, 0.5]), 'each of the 3 teachers'),
-    (dict(probs=[0.5, 0.6, -0.1]), 'negative'),
-    (dict(probs=[math.nan, 0.5, 0.5]), 'NaN'),
-    (dict(scores=dict(big=1.0, mid=2.0)), r"missing: \['small'\]"),
-    (dict(scores=dict(big=1.0, mid=2.0, small=3.0, huge=4.0)), r"unknown: \['huge'\]"),
-    (dict(scores=dict(big=1.0, mid=2.0, small=math.nan)), 'finite'),
-    (dict(probs='uniform', scores=dict(big=1.0, mid=2.0, small=3.0)), 'probs or scores, not both'),
-    (dict(teachers=[]), 'at least one teacher'),
-    (dict(teachers=['a', 'b', 'a']), 'repeat'),
-    (dict(weight_by_probability='normalised'), 'weight_by_probability must be one of'),
-    (dict(weight_by_probability=None), 'weight_by_probability must be one of'),
-    (dict(weight_by_probability=2), 'weight_by_probability must be one of'),
-])
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(probs='huge'), r"names the teachers \['big', 'mid', 'small'\]; unknown: \['huge'\]"),
+        (dict(probs=dict(big=0.5, huge=0.5)), r"unknown: \['huge'\]"),
+        (dict(probs=dict(big=0.5)), 'sums to 0.5'),
+        (dict(probs={}), 'sums to 0'),
+        (dict(probs=[0.5, 0.5]), 'each of the 3 teachers'),
+        (dict(probs=[0.5, 0.6, -0.1]), 'negative'),
+        (dict(probs=[math.nan, 0.5, 0.5]), 'NaN'),
+        (dict(scores=dict(big=1.0, mid=2.0)), r"missing: \['small'\]"),
+        (dict(scores=dict(big=1.0, mid=2.0, small=3.0, huge=4.0)), r"unknown: \['huge'\]"),
+        (dict(scores=dict(big=1.0, mid=2.0, small=math.nan)), 'finite'),
+        (
+            dict(probs='uniform', scores=dict(big=1.0, mid=2.0, small=3.0)),
+            'probs or scores, not both',
+        ),
+        (dict(teachers=[]), 'at least one teacher'),
+        (dict(teachers=['a', 'b', 'a']), 'repeat'),
+        (dict(weight_by_probability='normalised'), 'weight_by_probability must be one of'),
+        (dict(weight_by_probability=None), 'weight_by_probability must be one of'),
+        (dict(weight_by_probability=2), 'weight_by_probability must be one of'),
+    ],
+)
 def test_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         dist(**kwargs)
@@ -105,7 +120,8 @@ def test_a_learned_theta_draws_like_the_same_fixed_one():
     for step in range(200):
         u = uniform(0, step)
         a, b = learned.choose(at(u)), fixed.choose(at(u))
-        assert a.weights == b.weights and a.scale == pytest.approx(b.scale, rel=1e-14)
+        assert a.weights == b.weights
+        assert a.scale == pytest.approx(b.scale, rel=1e-14)
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=6))
@@ -121,20 +137,26 @@ def test_expected_scale_of_each_weighting(weights):
         assert [next(iter(made.choose(at(u)).weights)) for u in middles] == names
         assert sum(p * s for p, s in zip(probs, scales)) == pytest.approx(expected, rel=1e-12)
         if mode:  # proportional to θ̂
-            assert [s * probs[0] for s in scales] == pytest.approx([p * scales[0] for p in probs], rel=1e-12)
+            assert [s * probs[0] for s in scales] == pytest.approx(
+                [p * scales[0] for p in probs], rel=1e-12
+            )
 
 
 @pytest.mark.parametrize('mode', [True, False, 'normalized'])
 def test_one_hot_and_single_teacher_have_scale_one(mode):
     assert dist('mid', weight_by_probability=mode).choose(at(0.5)) == Choice({'mid': 1.0}, 1.0)
-    assert dist(teachers=['only'], weight_by_probability=mode).choose(at(0.99)) == Choice({'only': 1.0}, 1.0)
+    assert dist(teachers=['only'], weight_by_probability=mode).choose(at(0.99)) == Choice(
+        {'only': 1.0}, 1.0
+    )
 
 
 def test_the_default_weighting_is_the_papers():
     assert dist([0.2, 0.3, 0.5]).choose(at(0.0)).scale == 0.2
 
 
-@pytest.mark.parametrize('mode, same', [(0, False), (1, True), (np.False_, False), (np.True_, True)])
+@pytest.mark.parametrize(
+    ('mode', 'same'), [(0, False), (1, True), (np.False_, False), (np.True_, True)]
+)
 def test_numbers_count_as_booleans(mode, same):
     """As they come from a command line (``weight_by_probability=0``)."""
     probs = [0.2, 0.3, 0.5]
@@ -161,12 +183,15 @@ def test_relax_weighs_all_teachers_with_gradient():
     made.alpha.data = torch.tensor([0.4, 0.1, -0.8])
     theta = made.alpha.softmax(0)
     choice = made.relax(theta)
-    assert list(choice.weights) == NAMES and choice.scale == 1
+    assert list(choice.weights) == NAMES
+    assert choice.scale == 1
     assert [w.item() for w in choice.weights.values()] == theta.tolist()
     values = [3.0, -1.0, 0.5]
     sum(w * v for w, v in zip(choice.weights.values(), values)).backward()
     probs, mean = made.probs(), sum(p * v for p, v in zip(made.probs(), values))
-    assert made.alpha.grad.tolist() == pytest.approx([p * (v - mean) for p, v in zip(probs, values)], rel=1e-5)
+    assert made.alpha.grad.tolist() == pytest.approx(
+        [p * (v - mean) for p, v in zip(probs, values)], rel=1e-5
+    )
 
 
 def test_it_is_registered():

@@ -1,4 +1,5 @@
 """The store of teachers' records: what it serves is what the teacher says, or nothing."""
+
 import errno
 import itertools
 import json
@@ -47,8 +48,11 @@ class ViewedPreprocessor(MODELS.get('mmpretrain.ClsDataPreprocessor')):
 
 def viewed_batch(ids, source='pixels'):
     parts = [made_batch(1, seed=int(i)) for i in ids]
-    return dict(inputs=[part['inputs'][0] for part in parts], data_samples=[part['data_samples'][0] for part in parts],
-                views=BatchViews(source, SIZE, torch.tensor(ids)))
+    return dict(
+        inputs=[part['inputs'][0] for part in parts],
+        data_samples=[part['data_samples'][0] for part in parts],
+        views=BatchViews(source, SIZE, torch.tensor(ids)),
+    )
 
 
 def model_of(store, **options):
@@ -60,8 +64,11 @@ def model_of(store, **options):
 def batches(epochs=2, size=4):
     """Ids of the batches of some epochs, each in an order of its own."""
     generator = np.random.default_rng(0)
-    return [(epoch * SIZE + part).tolist() for epoch in range(epochs)
-            for part in generator.permutation(SIZE).reshape(-1, size)]
+    return [
+        (epoch * SIZE + part).tolist()
+        for epoch in range(epochs)
+        for part in generator.permutation(SIZE).reshape(-1, size)
+    ]
 
 
 def train(model):
@@ -71,23 +78,30 @@ def train(model):
     def count(name):
         def hook(module, inputs, output):
             seen[name] += len(inputs[0])
+
         return hook
 
     for name, network in model.ensemble.networks.items():
         network.backbone.register_forward_hook(count(name))
     optim = bilevel(model)
     for ids in batches():
-        model.upper_step({**viewed_batch(range(4)), 'views': BatchViews('val', SIZE, torch.arange(4))}, optim)
+        model.upper_step(
+            {**viewed_batch(range(4)), 'views': BatchViews('val', SIZE, torch.arange(4))}, optim
+        )
         model.train_step(viewed_batch(ids), optim)
     return snapshot(model.lanes), seen
 
 
-@pytest.mark.parametrize('options', [{}, dict(distribution=dict(granularity='sample', weight_by_probability=False))],
-                         ids=['step', 'sample'])
+@pytest.mark.parametrize(
+    'options',
+    [{}, dict(distribution=dict(granularity='sample', weight_by_probability=False))],
+    ids=['step', 'sample'],
+)
 def test_a_later_run_runs_no_teacher_and_ends_at_the_same_weights(tmp_path, options):
     plain, _ = train(model_of(None, **options))
     first, seen = train(model_of(dict(path=tmp_path, dtype='float32'), **options))
-    assert 0 < seen['t0'] and 0 < seen['t1']
+    assert seen['t0'] > 0
+    assert seen['t1'] > 0
     second, again = train(model_of(dict(path=tmp_path, dtype='float32'), **options))
     assert again == {'t0': 0, 't1': 0}
     assert not differing(first, second)
@@ -101,21 +115,26 @@ def test_float16_is_the_same_from_the_first_run_on_and_its_error_is_measured(tmp
     model = model_of(str(tmp_path))
     first, _ = train(model)
     second, seen = train(model_of(str(tmp_path)))
-    assert seen == {'t0': 0, 't1': 0} and not differing(first, second)
+    assert seen == {'t0': 0, 't1': 0}
+    assert not differing(first, second)
     plain, _ = train(model_of(None))
     assert differing(plain, first)
     logits = []
     for ids in batches():
         inputs, _ = prepared(model, viewed_batch(ids))
-        logits += [model.ensemble._compute(name, inputs)[OUTPUTS][0] for name in model.ensemble.names]
+        logits += [
+            model.ensemble._compute(name, inputs)[OUTPUTS][0] for name in model.ensemble.names
+        ]
     bound = max(float(part.abs().max()) for part in logits) * 2**-11
     assert 0 < model.ensemble.store.error() <= bound
 
 
-def runs(model, ids, names=('t0', ), source='pixels'):
+def runs(model, ids, names=('t0',), source='pixels'):
     """Records of the first teacher, and on how many images it ran."""
     seen = []
-    handle = model.ensemble.networks['t0'].backbone.register_forward_hook(lambda m, i, o: seen.append(len(i[0])))
+    handle = model.ensemble.networks['t0'].backbone.register_forward_hook(
+        lambda m, i, o: seen.append(len(i[0]))
+    )
     inputs, samples = prepared(model, viewed_batch(ids, source))
     records = model.ensemble.run(names, inputs, views=samples.views)
     handle.remove()
@@ -166,8 +185,18 @@ def other_module(model):
     model.ensemble.networks['t0'].backbone.conv2.padding = (0, 0)
 
 
-@pytest.mark.parametrize('change', [other_weight, other_statistics, other_colours, other_recorder, other_speed,
-                                    other_type, other_module])
+@pytest.mark.parametrize(
+    'change',
+    [
+        other_weight,
+        other_statistics,
+        other_colours,
+        other_recorder,
+        other_speed,
+        other_type,
+        other_module,
+    ],
+)
 def test_another_teacher_is_never_served(tmp_path, change):
     runs(model_of(str(tmp_path)), [0, 1])
     same = model_of(str(tmp_path))
@@ -210,9 +239,9 @@ def test_a_row_that_was_not_written_to_its_end_or_lies_elsewhere_is_unknown(tmp_
     put(shelf_in(tmp_path), [0, 1, 2, 3])
     content = bytearray(rows_file(tmp_path).read_bytes())
     row = len(content) // SIZE
-    content[row + 9] ^= 1                                      # a bit of view 1
-    content[2 * row:2 * row + 6] = bytes(6)                     # the beginning of view 2
-    content[5 * row:6 * row] = content[3 * row:4 * row]         # view 3 where view 5 belongs
+    content[row + 9] ^= 1  # a bit of view 1
+    content[2 * row : 2 * row + 6] = bytes(6)  # the beginning of view 2
+    content[5 * row : 6 * row] = content[3 * row : 4 * row]  # view 3 where view 5 belongs
     rows_file(tmp_path).write_bytes(content)
     assert served(shelf_in(tmp_path), range(SIZE)) == [0, 3]
     put(shelf_in(tmp_path), [1, 2, 5])
@@ -229,9 +258,19 @@ def test_a_file_cut_short_is_made_anew(tmp_path):
     assert not list(tmp_path.glob('*.tmp'))
 
 
-@pytest.mark.parametrize('name, text', [
-    ('key.json', '{'), ('layout.json', '{"structure": 0}'), ('layout.json', '[]'), ('layout.json', '\xff'),
-    ('layout.json', '{"structure": 0, "leaves": [{"shape": [5], "served": "load", "stored": "float32"}]}')])
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('key.json', '{'),
+        ('layout.json', '{"structure": 0}'),
+        ('layout.json', '[]'),
+        ('layout.json', '\xff'),
+        (
+            'layout.json',
+            '{"structure": 0, "leaves": [{"shape": [5], "served": "load", "stored": "float32"}]}',
+        ),
+    ],
+)
 def test_a_damaged_folder_is_an_error_that_names_it(tmp_path, name, text):
     put(shelf_in(tmp_path), [0])
     (tmp_path / name).write_bytes(text.encode('latin-1'))
@@ -271,12 +310,15 @@ def test_two_writers_share_a_folder(tmp_path):
 def test_on_a_full_disk_training_goes_on(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, 'No space left on device')
+
     monkeypatch.setattr(os, 'posix_fallocate', full)
     model = model_of(dict(path=tmp_path, dtype='float32'))
     state, seen = train(model)
-    assert not differing(state, train(model_of(None))[0]) and seen['t0'] > 0
+    assert not differing(state, train(model_of(None))[0])
+    assert seen['t0'] > 0
     assert not any(shelf.writable for shelf in model.ensemble.store._shelves.values())
-    assert not list(tmp_path.rglob('*.rows')) and not list(tmp_path.rglob('*.tmp'))
+    assert not list(tmp_path.rglob('*.rows'))
+    assert not list(tmp_path.rglob('*.tmp'))
 
 
 def test_a_read_only_file_is_read(tmp_path, monkeypatch):
@@ -284,22 +326,33 @@ def test_a_read_only_file_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'access', lambda *_: False)
     shelf = shelf_in(tmp_path)
     put(shelf, [2])
-    assert not shelf.writable and served(shelf, [0, 1, 2]) == [0, 1]
+    assert not shelf.writable
+    assert served(shelf, [0, 1, 2]) == [0, 1]
 
 
 def test_no_more_than_two_files_stay_open(tmp_path):
     shelf = shelf_in(tmp_path)
     put(shelf, [SIZE * epoch for epoch in range(6)])
-    assert served(shelf, [SIZE * epoch for epoch in range(6)]) == [SIZE * epoch for epoch in range(6)]
+    assert served(shelf, [SIZE * epoch for epoch in range(6)]) == [
+        SIZE * epoch for epoch in range(6)
+    ]
     assert len(shelf._epochs) <= 2
 
 
 def test_its_size_is_said_before_a_byte_is_written(tmp_path):
     said = []
-    shelf = FileShelf(str(tmp_path), {}, SIZE, 'float16', lambda row: said.append((row, sorted(os.listdir(tmp_path)))))
+    shelf = FileShelf(
+        str(tmp_path),
+        {},
+        SIZE,
+        'float16',
+        lambda row: said.append((row, sorted(os.listdir(tmp_path)))),
+    )
     put_values = torch.ones(2, 5)
     shelf.keep(np.array([0, 1]), *flatten({'a': [put_values]}))
-    assert said == [(16, ['key.json'])]  # 4 bytes of checksum, 5 numbers of 2 bytes, up to a multiple of 8
+    assert said == [
+        (16, ['key.json'])
+    ]  # 4 bytes of checksum, 5 numbers of 2 bytes, up to a multiple of 8
     assert rows_file(tmp_path).stat().st_size == 16 * SIZE
 
 
@@ -307,15 +360,21 @@ def test_what_does_not_fit_float16_is_an_error(tmp_path):
     shelf = shelf_in(tmp_path, 'float16')
     with pytest.raises(StoreError, match="dtype='float32'"):
         shelf.quantise([torch.tensor([[70000.0]])])
-    assert shelf.quantise([torch.tensor([[2**40]])])[0].item() == 2**40  # integers are kept as they are
+    assert (
+        shelf.quantise([torch.tensor([[2**40]])])[0].item() == 2**40
+    )  # integers are kept as they are
 
 
 def test_structures_come_back():
-    record = {'a': [torch.ones(2, 1), (torch.zeros(2, 3), [torch.ones(2)])],
-              'outputs': [torch.ones(2, dtype=torch.long)]}
+    record = {
+        'a': [torch.ones(2, 1), (torch.zeros(2, 3), [torch.ones(2)])],
+        'outputs': [torch.ones(2, dtype=torch.long)],
+    }
     structure, leaves = flatten(record)
     again = rebuild(json.loads(json.dumps(structure)), leaves)
-    assert again['a'][0] is record['a'][0] and type(again['a'][1]) is tuple and again['a'][1][1][0] is leaves[2]
+    assert again['a'][0] is record['a'][0]
+    assert type(again['a'][1]) is tuple
+    assert again['a'][1][1][0] is leaves[2]
     with pytest.raises(TypeError, match='NoneType'):
         flatten([None])
 
@@ -343,9 +402,15 @@ def test_a_batch_without_views_is_an_error_that_names_the_remedy(tmp_path):
         model.loss(*prepared(model, made_batch()))
 
 
-@pytest.mark.parametrize('store, message', [
-    (3, 'store must be a folder'), (dict(dtype='float16'), 'store must be'), (dict(path='x', size=3), 'store must be'),
-    (dict(path='x', dtype='int8'), 'model.store.dtype')])
+@pytest.mark.parametrize(
+    ('store', 'message'),
+    [
+        (3, 'store must be a folder'),
+        (dict(dtype='float16'), 'store must be'),
+        (dict(path='x', size=3), 'store must be'),
+        (dict(path='x', dtype='int8'), 'model.store.dtype'),
+    ],
+)
 def test_a_wrong_store_is_an_error_at_build_time(store, message):
     with pytest.raises(ValueError, match=message):
         built(dynakd_cfg(2, store=store))
@@ -361,12 +426,16 @@ def test_folded_teachers_are_keyed_by_the_weights_that_were_loaded(tmp_path):
     def resnets():
         model = model_of(str(tmp_path), fast='fp32')
         torch.manual_seed(0)
-        model.ensemble.networks['t0'] = built(teacher_cfg(backbone='resnet', data_preprocessor=PREPROCESSOR)['model'])
+        model.ensemble.networks['t0'] = built(
+            teacher_cfg(backbone='resnet', data_preprocessor=PREPROCESSOR)['model']
+        )
         model.ensemble.networks['t0'].eval().requires_grad_(False)
         model.ensemble._recorders['t0'] = {}
         return model
+
     first = resnets()
     runs(first, [0, 1])
     runs(first, [2], source='elsewhere')  # asked for once it is folded
     second = resnets()
-    assert runs(second, [2], source='elsewhere')[1] == 0 and runs(second, [0, 1])[1] == 0
+    assert runs(second, [2], source='elsewhere')[1] == 0
+    assert runs(second, [0, 1])[1] == 0

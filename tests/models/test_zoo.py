@@ -1,4 +1,5 @@
 """CIFAR backbones against the public networks that they stand for: names, counts, values, learning."""
+
 import hashlib
 
 import numpy as np
@@ -15,7 +16,9 @@ def test_names_shapes_and_parameter_count_are_the_public_ones(network):
     with torch.device('cpu' if name.startswith('mmpretrain.') else 'meta'):
         model = classifier(name, arguments, plain_head=head is not None)
     state = model.state_dict()
-    lines = sorted(f'{public} {tuple(state[key].shape)}' for public, key in public_names(model, head).items())
+    lines = sorted(
+        f'{public} {tuple(state[key].shape)}' for public, key in public_names(model, head).items()
+    )
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16] == digest
 
@@ -24,7 +27,9 @@ def test_names_shapes_and_parameter_count_are_the_public_ones(network):
 def test_features_and_logits_are_those_of_the_public_network(network):
     name, arguments, head = PUBLIC[network][:3]
     logits, deviations = VALUES[network]
-    model = classifier(name, arguments | {'out_indices': range(len(SHAPES[name][1]))}, head is not None)
+    model = classifier(
+        name, arguments | {'out_indices': range(len(SHAPES[name][1]))}, head is not None
+    )
     model = model.double().eval()
     names, state = public_names(model, head), model.state_dict()
     weights = planted({public: state[key].shape for public, key in names.items()})
@@ -40,14 +45,24 @@ def test_features_and_logits_are_those_of_the_public_network(network):
 @pytest.mark.parametrize('name', SHAPES)
 def test_every_weight_learns_in_a_classifier(name):
     torch.manual_seed(0)
-    small = {'CifarMobileNetV2Features': dict(widen_factor=0.5), 'CifarShuffleNetV2': dict(widen_factor=0.5),
-             'CifarShuffleNetV2Stages': dict(widen_factor=0.5), 'CifarWideResNet': dict(depth=10, drop_rate=0.3)}
-    model = classifier(name, small.get(name, SHAPES[name][0]), name != 'CifarVGGFeatures', num_classes=10).train()
+    small = {
+        'CifarMobileNetV2Features': dict(widen_factor=0.5),
+        'CifarShuffleNetV2': dict(widen_factor=0.5),
+        'CifarShuffleNetV2Stages': dict(widen_factor=0.5),
+        'CifarWideResNet': dict(depth=10, drop_rate=0.3),
+    }
+    model = classifier(
+        name, small.get(name, SHAPES[name][0]), name != 'CifarVGGFeatures', num_classes=10
+    ).train()
     model.init_weights()
     samples = [DataSample().set_gt_label(label) for label in (0, 3, 9, 3)]
     loss = model(torch.randn(4, 3, 32, 32), samples, mode='loss')['loss']
     assert loss.item() == pytest.approx(np.log(10), rel=0.5)
     loss.backward()
-    assert not [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not [
+        key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ]
     # a bias before a batch norm has no gradient by theory, weights have
-    assert not [key for key, p in model.named_parameters() if key.endswith('weight') and not p.grad.any()]
+    assert not [
+        key for key, p in model.named_parameters() if key.endswith('weight') and not p.grad.any()
+    ]

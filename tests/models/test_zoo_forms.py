@@ -1,4 +1,7 @@
-"""CIFAR backbones by themselves: stages, arguments, dropout, image sizes, and the head of several layers."""
+"""CIFAR backbones by themselves: stages, arguments, dropout, image sizes, and the head of several
+layers.
+"""
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +17,7 @@ WRONG = [  # type, arguments, part of the message
     ('CifarWideResNet', dict(depth=4), '6n\\+4.*got 4'),
     ('CifarWideResNet', dict(depth=16, widen_factor=0), 'widen_factor .*got 0'),
     ('CifarWideResNet', dict(depth=16, widen_factor=1.5), 'widen_factor .*got 1.5'),
-    ('CifarWideResNet', dict(depth=16, drop_rate=1.), r'drop_rate must be in \[0, 1\), got 1.0'),
+    ('CifarWideResNet', dict(depth=16, drop_rate=1.0), r'drop_rate must be in \[0, 1\), got 1.0'),
     ('CifarWideResNetRaw', dict(depth=20), 'CifarWideResNetRaw: depth .*got 20'),
     ('CifarVGG', dict(depth=12), r'one of \[8, 11, 13, 16, 19\], got 12'),
     ('CifarVGGFeatures', dict(depth=8), r'one of \[11, 13, 16, 19\], got 8'),
@@ -29,8 +32,6 @@ WRONG = [  # type, arguments, part of the message
 ]
 
 
-
-
 @pytest.mark.parametrize('name', SHAPES)
 def test_stages_have_their_shapes_and_out_indices_pick(name):
     arguments, channels, sides = SHAPES[name]
@@ -38,14 +39,16 @@ def test_stages_have_their_shapes_and_out_indices_pick(name):
     image = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         outputs = every(image)
-        assert [tuple(o.shape) for o in outputs] == [(2, c, s, s) for c, s in zip(channels, sides, strict=True)]
+        assert [tuple(o.shape) for o in outputs] == [
+            (2, c, s, s) for c, s in zip(channels, sides, strict=True)
+        ]
         assert every.out_channels == channels[-1]
-        for picked in ((0, ), (1, len(sides) - 1)):
+        for picked in ((0,), (1, len(sides) - 1)):
             some = MODELS.build(typed(name, arguments | {'out_indices': picked})).eval()
             some.load_state_dict(every.state_dict())
             for index, output in zip(picked, some(image), strict=True):
                 assert torch.equal(output, outputs[index])
-        last, = MODELS.build(typed(name, arguments))(image)
+        (last,) = MODELS.build(typed(name, arguments))(image)
     assert last.shape == outputs[-1].shape
 
 
@@ -63,8 +66,11 @@ def test_wrong_arguments_are_named(name, arguments, message):
 @pytest.mark.parametrize('name', SHAPES)
 def test_stages_that_do_not_exist_are_refused(name):
     arguments, channels, _ = SHAPES[name]
-    for indices in ((), (len(channels), ), (-1, ), (1, 0), (1, 1)):
-        with torch.device('meta'), pytest.raises(ValueError, match=f'{name}: out_indices must be rising stages'):
+    for indices in ((), (len(channels),), (-1,), (1, 0), (1, 1)):
+        with (
+            torch.device('meta'),
+            pytest.raises(ValueError, match=f'{name}: out_indices must be rising stages'),
+        ):
             getattr(backbones, name)(**arguments, out_indices=indices)
 
 
@@ -81,9 +87,16 @@ def test_dropout_of_wide_residual_networks_acts_in_training_only(kind):
 
 def test_the_two_wide_residual_networks_are_different_maps():
     """Same shapes and, in order, the same weights, another place of the shortcut."""
-    active, raw = backbones.CifarWideResNet(10, 2).eval(), backbones.CifarWideResNetRaw(10, 2).eval()
-    renamed = {key.replace('block', 'layer').replace('.layer.', '.').replace('convShortcut', 'shortcut.0'): value
-               for key, value in active.state_dict().items()}
+    active, raw = (
+        backbones.CifarWideResNet(10, 2).eval(),
+        backbones.CifarWideResNetRaw(10, 2).eval(),
+    )
+    renamed = {
+        key.replace('block', 'layer')
+        .replace('.layer.', '.')
+        .replace('convShortcut', 'shortcut.0'): value
+        for key, value in active.state_dict().items()
+    }
     raw.load_state_dict(renamed)
     image = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
@@ -117,7 +130,9 @@ def test_mlp_head_is_linear_relu_dropout_and_linear():
     head.init_weights()
     assert head.num_classes == 7  # the ensemble compares it with the student's
     linear = [module for module in head.modules() if isinstance(module, nn.Linear)]
-    assert [key for key in head.state_dict() if key.endswith('weight')] == [f'classifier.{i}.weight' for i in (0, 3, 6)]
+    assert [key for key in head.state_dict() if key.endswith('weight')] == [
+        f'classifier.{i}.weight' for i in (0, 3, 6)
+    ]
     assert linear[0].weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert not any(layer.bias.any() for layer in linear)
     x = torch.randn(3, 40)
@@ -127,14 +142,21 @@ def test_mlp_head_is_linear_relu_dropout_and_linear():
         expected = expected.clamp(min=0) if index < 2 else expected
     torch.testing.assert_close(head.eval()((torch.zeros(3, 1), x)), expected)
     assert [m.p for m in head.modules() if isinstance(m, nn.Dropout)] == [0.25, 0.25]
-    assert not torch.equal(head.train()((x, )), head((x, )))
+    assert not torch.equal(head.train()((x,)), head((x,)))
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(num_classes=0, in_channels=4), r'num_classes .* got \(0,\)'),
-    (dict(num_classes=2, in_channels=-4), r'in_channels .* got \(-4,\)'),
-    (dict(num_classes=2, in_channels=4, hidden_channels=(8, 2.5)), r'hidden_channels .* got \(8, 2.5\)'),
-    (dict(num_classes=2, in_channels=4, drop_rate=-0.1), r'drop_rate .* got -0.1')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(num_classes=0, in_channels=4), r'num_classes .* got \(0,\)'),
+        (dict(num_classes=2, in_channels=-4), r'in_channels .* got \(-4,\)'),
+        (
+            dict(num_classes=2, in_channels=4, hidden_channels=(8, 2.5)),
+            r'hidden_channels .* got \(8, 2.5\)',
+        ),
+        (dict(num_classes=2, in_channels=4, drop_rate=-0.1), r'drop_rate .* got -0.1'),
+    ],
+)
 def test_wrong_arguments_of_the_mlp_head_are_named(arguments, message):
     with pytest.raises(ValueError, match=f'MLPClsHead: {message}'):
         MLPClsHead(**arguments)

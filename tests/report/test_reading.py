@@ -1,4 +1,7 @@
-"""candidates.json and results.json: what may be in them, and one error, with file, entry and key, for all else."""
+"""candidates.json and results.json: what may be in them, and one error, with file, entry and key,
+for all else.
+"""
+
 import copy
 import json
 
@@ -8,14 +11,49 @@ from mmdynakd.errors import UserError
 from mmdynakd.report import read_candidates, read_results
 
 THETA = dict(a=0.25, b=0.75)
-CANDIDATES = dict(seed=0, teachers=['a', 'b'], merged=[], candidates=[
-    dict(name='cat1', lane='search', step=5, theta=THETA, entropy=0.5, upper_loss=1.5),
-    dict(name='mine', lane='search', step=None, theta=dict(a=1, b=0), entropy=0.0, upper_loss=None)])
+CANDIDATES = dict(
+    seed=0,
+    teachers=['a', 'b'],
+    merged=[],
+    candidates=[
+        dict(name='cat1', lane='search', step=5, theta=THETA, entropy=0.5, upper_loss=1.5),
+        dict(
+            name='mine',
+            lane='search',
+            step=None,
+            theta=dict(a=1, b=0),
+            entropy=0.0,
+            upper_loss=None,
+        ),
+    ],
+)
 RESULTS = dict(
-    selected='cat1', selection='best', test_size=40, teachers=['a', 'b'], seed=0, epochs=2, device='CPU',
-    versions=dict(torch='2'), note='of a later version', lanes=[
-        dict(name='cat1', role='candidate', theta=THETA, val={'accuracy/top1': 50.0}, test={'accuracy/top1': 40.0}),
-        dict(name='ce', role='baseline', theta=None, val={'accuracy/top1': 50}, test={'accuracy/top1': 40.0})])
+    selected='cat1',
+    selection='best',
+    test_size=40,
+    teachers=['a', 'b'],
+    seed=0,
+    epochs=2,
+    device='CPU',
+    versions=dict(torch='2'),
+    note='of a later version',
+    lanes=[
+        dict(
+            name='cat1',
+            role='candidate',
+            theta=THETA,
+            val={'accuracy/top1': 50.0},
+            test={'accuracy/top1': 40.0},
+        ),
+        dict(
+            name='ce',
+            role='baseline',
+            theta=None,
+            val={'accuracy/top1': 50},
+            test={'accuracy/top1': 40.0},
+        ),
+    ],
+)
 
 
 def changed(content: dict, path: str, value) -> dict:
@@ -48,46 +86,96 @@ def test_valid_files_are_read_as_they_are(tmp_path):
 
 
 TEXTS = {
-    'empty': (b'', 'is no JSON'), 'cut': (json.dumps(CANDIDATES).encode()[:-9], 'is no JSON .* cut short'),
-    'NaN': (b'{"seed": NaN}', 'is no JSON .*NaN'), 'infinity': (b'[-Infinity]', 'Infinity'),
-    'not UTF-8': (b'{"\xff": 1}', r'is no UTF-8 text \(byte 2\)'), 'UTF-16': ('{}'.encode('utf-16'), 'UTF-8'),
-    'deep': (b'[' * 100_000, 'nested too deep|recursion'), 'a list': (b'[]', r'an object is needed, got \[\]'),
+    'empty': (b'', 'is no JSON'),
+    'cut': (json.dumps(CANDIDATES).encode()[:-9], 'is no JSON .* cut short'),
+    'NaN': (b'{"seed": NaN}', 'is no JSON .*NaN'),
+    'infinity': (b'[-Infinity]', 'Infinity'),
+    'not UTF-8': (b'{"\xff": 1}', r'is no UTF-8 text \(byte 2\)'),
+    'UTF-16': ('{}'.encode('utf-16'), 'UTF-8'),
+    'deep': (b'[' * 100_000, 'nested too deep|recursion'),
+    'a list': (b'[]', r'an object is needed, got \[\]'),
     'a key twice': (b'{"seed": 1, "seed": 2}', "the key 'seed' is there twice"),
     'a number': (b'1' * 5000, 'is no JSON'),
-    'a page': (b'<html>404', 'is no JSON')}
+    'a page': (b'<html>404', 'is no JSON'),
+}
 BAD_CANDIDATES = [
-    ('teachers', ..., "the key 'teachers' is missing"), ('candidates', [], 'candidates is empty'),
-    ('candidates', {}, 'candidates must be a list'), ('teachers', [], 'teachers must be a list of different names'),
-    ('teachers', ['a', 'a'], 'different names'), ('teachers', [1], 'different names'), ('seed', -1, 'seed must be'),
-    ('seed', True, 'seed must be'), ('candidats', 1, r"unknown key 'candidats' \(did you mean 'candidates'\?\)"),
+    ('teachers', ..., "the key 'teachers' is missing"),
+    ('candidates', [], 'candidates is empty'),
+    ('candidates', {}, 'candidates must be a list'),
+    ('teachers', [], 'teachers must be a list of different names'),
+    ('teachers', ['a', 'a'], 'different names'),
+    ('teachers', [1], 'different names'),
+    ('seed', -1, 'seed must be'),
+    ('seed', True, 'seed must be'),
+    ('candidats', 1, r"unknown key 'candidats' \(did you mean 'candidates'\?\)"),
     ('candidates.0', 3, r'candidates\[0\]: an object is needed, got 3'),
-    ('candidates.1.thetas', {}, r"candidates\[1\]: unknown key 'thetas' \(did you mean 'theta'\?\)"),
-    ('candidates.1.theta', ..., "the key 'theta' is missing"), ('candidates.0.name', ..., "'name' is missing"),
-    ('candidates.1.name', 'cat1', "the name 'cat1' is there twice"), ('candidates.1.step', 1.5, 'step must be'),
+    (
+        'candidates.1.thetas',
+        {},
+        r"candidates\[1\]: unknown key 'thetas' \(did you mean 'theta'\?\)",
+    ),
+    ('candidates.1.theta', ..., "the key 'theta' is missing"),
+    ('candidates.0.name', ..., "'name' is missing"),
+    ('candidates.1.name', 'cat1', "the name 'cat1' is there twice"),
+    ('candidates.1.step', 1.5, 'step must be'),
     ('candidates.1.entropy', 'x', r'candidates\[1\]: entropy must be a number'),
-    ('candidates.0.upper_loss', [], 'upper_loss must be'), ('merged', 'x', 'merged must be a list'),
+    ('candidates.0.upper_loss', [], 'upper_loss must be'),
+    ('merged', 'x', 'merged must be a list'),
     ('merged', [dict(name='cat1', theta=THETA)], "'cat1' is there twice"),
-    *(('candidates.0.name', name, r'candidates\[0\]: name must be a name without')
-      for name in ('', '../x', '/etc/passwd', 'a/b', 'a\\b', 'a\0b', 'a.b', ' a', 'my_loss', 'x' * 101, 3, None,
-                   'a\nb')),
-    ('candidates.0.theta', {}, 'it is empty'), ('candidates.0.theta', [1], 'theta must be {teacher: probability}'),
-    ('candidates.0.theta', dict(a=0.5, b=0.6), r"candidates\[0\] \('cat1'\): theta: θ sums to 1.1, not 1"),
+    *(
+        ('candidates.0.name', name, r'candidates\[0\]: name must be a name without')
+        for name in (
+            '',
+            '../x',
+            '/etc/passwd',
+            'a/b',
+            'a\\b',
+            'a\0b',
+            'a.b',
+            ' a',
+            'my_loss',
+            'x' * 101,
+            3,
+            None,
+            'a\nb',
+        )
+    ),
+    ('candidates.0.theta', {}, 'it is empty'),
+    ('candidates.0.theta', [1], 'theta must be {teacher: probability}'),
+    (
+        'candidates.0.theta',
+        dict(a=0.5, b=0.6),
+        r"candidates\[0\] \('cat1'\): theta: θ sums to 1.1, not 1",
+    ),
     ('candidates.0.theta', dict(a=-0.5, b=1.5), 'a negative probability'),
     ('candidates.0.theta', dict(a='1'), 'must be'),
-    ('candidates.0.theta', dict(a=1, ghost=0), "unknown: 'ghost'"), ('candidates.0.theta', dict(a=True), 'must be'),
+    ('candidates.0.theta', dict(a=1, ghost=0), "unknown: 'ghost'"),
+    ('candidates.0.theta', dict(a=True), 'must be'),
     ('candidates.0.theta', dict(a=10**400, b=0), 'must be'),
     ('candidates.0.theta', dict(a=[1], b=0), 'one number a teac'),
     ('candidates.0.theta', dict(a=[1], b=[0, 1]), r'lists of \[1, 2\] classes'),
     ('candidates.0.theta', dict(a=[], b=[]), r'lists of \[0, 0\] classes'),
-    ('candidates.0.theta', dict(a=[1, 1], b=[0, 1]), 'theta: class 1: θ sums to 2')]
+    ('candidates.0.theta', dict(a=[1, 1], b=[0, 1]), 'theta: class 1: θ sums to 2'),
+]
 BAD_RESULTS = [
-    ('selected', 'ghost', "selected is 'ghost', which is none of the lanes"), ('lanes', ..., "'lanes' is missing"),
-    ('lanes', [], 'none of the lanes'), ('lanes.1.name', 'cat1', "'cat1' is there twice"),
+    ('selected', 'ghost', "selected is 'ghost', which is none of the lanes"),
+    ('lanes', ..., "'lanes' is missing"),
+    ('lanes', [], 'none of the lanes'),
+    ('lanes.1.name', 'cat1', "'cat1' is there twice"),
     ('epochs', 2.5, 'epochs must'),
-    ('lanes.1.role', 'rival', r"lanes\[1\]: role must be 'candidate' or 'baseline'"), ('versions', [], 'versions must'),
-    ('lanes.0.val', {'accuracy/top1': 'high'}, r'lanes\[0\]: val must be'), ('lanes.0.test', ..., "'test' is missing"),
-    ('lanes.0.val', {'accuracy/top': 1}, r"\('cat1'\): val has no 'accuracy/top1' \(did you mean 'accuracy/top'\?\)"),
-    ('lanes.0.theta', dict(a=2), 'θ sums to 2'), ('test_size', '40', 'test_size must'), ('lanes.0', None, 'an object')]
+    ('lanes.1.role', 'rival', r"lanes\[1\]: role must be 'candidate' or 'baseline'"),
+    ('versions', [], 'versions must'),
+    ('lanes.0.val', {'accuracy/top1': 'high'}, r'lanes\[0\]: val must be'),
+    ('lanes.0.test', ..., "'test' is missing"),
+    (
+        'lanes.0.val',
+        {'accuracy/top': 1},
+        r"\('cat1'\): val has no 'accuracy/top1' \(did you mean 'accuracy/top'\?\)",
+    ),
+    ('lanes.0.theta', dict(a=2), 'θ sums to 2'),
+    ('test_size', '40', 'test_size must'),
+    ('lanes.0', None, 'an object'),
+]
 
 
 @pytest.mark.parametrize('read', [read_candidates, read_results])

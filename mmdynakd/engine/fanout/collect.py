@@ -1,4 +1,5 @@
 """From the results of independent runs to those of one evaluation."""
+
 import logging
 import os.path as osp
 import statistics
@@ -14,11 +15,13 @@ from .plan import RESULTS, Plan, Run
 
 
 def collect(plan: Plan, runs: list[Run]) -> dict:
-    """Chooses among the candidates and writes what a side-by-side evaluation writes, to the search's work dir.
+    """Chooses among the candidates and writes what a side-by-side evaluation writes, to the
+    search's work dir.
 
-    With one seed, ``results.json`` is that of the lanes side by side. With several it has a row a lane and seed, and
-    ``summary`` with means and standard deviations; the candidate with the highest mean on val is chosen, and of its
-    students that of the seed with the highest val is exported. ``comparison.md`` then compares it with the baselines.
+    With one seed, ``results.json`` is that of the lanes side by side. With several it has a row a
+    lane and seed, and ``summary`` with means and standard deviations; the candidate with the
+    highest mean on val is chosen, and of its students that of the seed with the highest val is
+    exported. ``comparison.md`` then compares it with the baselines.
 
     Args:
         plan: of the evaluation.
@@ -31,8 +34,13 @@ def collect(plan: Plan, runs: list[Run]) -> dict:
     _warn_of_versions(found)
     roles = {run.lane: run.role for run in runs}
     by_seed = [_as_side_by_side(plan, roles, found, seed) for seed in plan.seeds]
-    val = {lane: [found[lane, seed]['lanes'][0]['val'][plan.metric] for seed in plan.seeds] for lane in plan.lanes}
-    selected = max(plan.candidates, key=lambda lane: statistics.fmean(val[lane]))  # the first of equals, as ResultsHook
+    val = {
+        lane: [found[lane, seed]['lanes'][0]['val'][plan.metric] for seed in plan.seeds]
+        for lane in plan.lanes
+    }
+    selected = max(
+        plan.candidates, key=lambda lane: statistics.fmean(val[lane])
+    )  # the first of equals, as ResultsHook
     best_seed = plan.seeds[val[selected].index(max(val[selected]))]
     for results in by_seed:
         results['selected'] = selected
@@ -53,25 +61,49 @@ def _as_side_by_side(plan: Plan, roles: Mapping[str, str], found: Mapping, seed:
         row['role'] = roles[row['name']] if row['selection'] is not None else 'baseline'
     devices = dict.fromkeys(found[lane, seed]['device'] for lane in plan.lanes)
     first = found[next(iter(plan.lanes)), seed]
-    return {**first, 'device': ', '.join(devices), 'config_sha256': config_hash(plan.side_by_side(seed)), 'lanes': rows}
+    return {
+        **first,
+        'device': ', '.join(devices),
+        'config_sha256': config_hash(plan.side_by_side(seed)),
+        'lanes': rows,
+    }
 
 
 def _joined(by_seed: list[dict], plan: Plan, selected: str, best_seed: int) -> dict:
     rows = [dict(row, seed=results['seed']) for results in by_seed for row in results['lanes']]
-    selection = (f'highest val {plan.metric} of the last epoch, mean over {len(by_seed)} seeds, among the candidates; '
-                 'test seen once a student, after its training')
-    return {**by_seed[0], 'selected': selected, 'selection': selection, 'student_seed': best_seed,
-            'seeds': plan.seeds, 'lanes': rows, 'summary': seeds_summary(rows, plan.metric)}
+    selection = (
+        f'highest val {plan.metric} of the last epoch, mean over {len(by_seed)} seeds, among the '
+        'candidates; '
+        'test seen once a student, after its training'
+    )
+    return {
+        **by_seed[0],
+        'selected': selected,
+        'selection': selection,
+        'student_seed': best_seed,
+        'seeds': plan.seeds,
+        'lanes': rows,
+        'summary': seeds_summary(rows, plan.metric),
+    }
 
 
 def _warn_of_versions(found: Mapping) -> None:
-    versions = {name: sorted({str(results['versions'].get(name)) for results in found.values()})
-                for results in found.values() for name in results['versions']}
-    differing = [f"{name} {', '.join(values)}" for name, values in versions.items() if len(values) > 1]
+    versions = {
+        name: sorted({str(results['versions'].get(name)) for results in found.values()})
+        for results in found.values()
+        for name in results['versions']
+    }
+    differing = [
+        f'{name} {", ".join(values)}' for name, values in versions.items() if len(values) > 1
+    ]
     if differing:
-        print_log(f'the runs had different versions of {"; ".join(differing)}: they are not strictly comparable',
-                  'current', logging.WARNING)
+        print_log(
+            f'the runs had different versions of {"; ".join(differing)}: they are not strictly '
+            'comparable',
+            'current',
+            logging.WARNING,
+        )
 
 
 def paths(plan: Plan) -> str:
-    return f"results: {osp.join(plan.results_dir, RESULTS)}\nstudent: {osp.join(plan.results_dir, 'student.pth')}"
+    return f'results: {osp.join(plan.results_dir, RESULTS)}\nstudent: {osp.join(plan.results_dir, "student.pth")}'

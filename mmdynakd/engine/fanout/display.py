@@ -1,4 +1,5 @@
 """Says how the runs stand: redrawn in a terminal, a line a change in a log."""
+
 import time
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -48,7 +49,10 @@ class Display:
         elif changed or time.time() - self._summed > EVERY:
             self._summed = time.time()
             for row in changed:
-                print(f'{row.name}: {row.doing}' + (f' ({row.note})' if row.note else ''), file=self.out)
+                print(
+                    f'{row.name}: {row.doing}' + (f' ({row.note})' if row.note else ''),
+                    file=self.out,
+                )
             print(summary(rows), file=self.out, flush=True)
 
     def _row(self, run: Run, failed: Mapping[str, str], notes: Mapping[str, str]) -> Row:
@@ -65,10 +69,18 @@ class Display:
         noted = read_progress(run.folder)
         if noted is None:
             return Row(run.name, note=note)
-        row = Row(run.name, iteration=noted['iteration'], iterations=noted['iterations'], epochs=noted['epochs'],
-                  note=note)
+        row = Row(
+            run.name,
+            iteration=noted['iteration'],
+            iterations=noted['iterations'],
+            epochs=noted['epochs'],
+            note=note,
+        )
         if noted['now'] >= self.start:
-            row.state, row.note = RUNNING, ', '.join(filter(None, [f"{noted['host']} {noted['pid']}", note]))
+            row.state, row.note = (
+                RUNNING,
+                ', '.join(filter(None, [f'{noted["host"]} {noted["pid"]}', note])),
+            )
             done = noted['iteration'] - noted['since']
             row.seconds = (noted['now'] - noted['start']) / done if done else None
         return row

@@ -1,4 +1,5 @@
 """What an engine is: it runs commands somewhere, and knows nothing of what they do."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +18,7 @@ class Job:
         log: absolute path of the file to which its output is appended.
         env: variables that it has besides those of the place where it runs.
     """
+
     name: str
     argv: list[str]
     cwd: str
@@ -33,6 +35,7 @@ class Engine(Protocol):
         interval: seconds between two polls.
         notes: what there is to say about a job, by name.
     """
+
     tied: bool
     grace: float
     interval: float
@@ -46,7 +49,9 @@ class Engine(Protocol):
         """
 
     def poll(self) -> dict[str, str | None]:
-        """The jobs that have ended since the last call, with what went wrong, or None if nothing is known to have."""
+        """The jobs that have ended since the last call, with what went wrong, or None if nothing is
+        known to have.
+        """
 
     def stop(self) -> str | None:
         """The caller ends before the jobs do; returns what to tell the user of them."""

@@ -1,4 +1,5 @@
 """Jobs as processes of this machine, several at a time, each with GPUs of its own."""
+
 import os
 import signal
 import subprocess
@@ -21,17 +22,23 @@ class LocalEngine:
     Raises:
         EngineError: for more GPUs than there are.
     """
+
     tied, grace, interval = True, 0.0, 1.0
 
-    def __init__(self, jobs: int | None = None, cpus_per_run: int | None = None, gpus_per_run: int = 0) -> None:
+    def __init__(
+        self, jobs: int | None = None, cpus_per_run: int | None = None, gpus_per_run: int = 0
+    ) -> None:
         gpus = visible_gpus()
         fit = len(gpus) // gpus_per_run if gpus_per_run else jobs or 1
         self.jobs = jobs or fit
         if self.jobs > fit or not fit:
-            raise EngineError(f'--jobs {jobs or 1} of --gpus-per-run {gpus_per_run} need {(jobs or 1) * gpus_per_run} '
-                              f'GPUs, {len(gpus)} are visible')
+            raise EngineError(
+                f'--jobs {jobs or 1} of --gpus-per-run {gpus_per_run} need '
+                f'{(jobs or 1) * gpus_per_run} '
+                f'GPUs, {len(gpus)} are visible'
+            )
         self.cpus = cpus_per_run or max(1, (os.cpu_count() or 1) // self.jobs)
-        self._free = [gpus[k * gpus_per_run:(k + 1) * gpus_per_run] for k in range(self.jobs)]
+        self._free = [gpus[k * gpus_per_run : (k + 1) * gpus_per_run] for k in range(self.jobs)]
         self._waiting: deque[Job] = deque()
         self._running: dict[str, tuple[subprocess.Popen, list[str]]] = {}
         self.notes: dict[str, str] = {}
@@ -67,15 +74,24 @@ class LocalEngine:
             env = {**os.environ, **job.env, 'CUDA_VISIBLE_DEVICES': ','.join(gpus)}
             env.setdefault('OMP_NUM_THREADS', str(self.cpus))
             with open(job.log, 'ab') as log:
-                process = subprocess.Popen(job.argv, cwd=job.cwd, env=env, stdin=subprocess.PIPE, stdout=log,
-                                           stderr=subprocess.STDOUT, start_new_session=True)
+                process = subprocess.Popen(
+                    job.argv,
+                    cwd=job.cwd,
+                    env=env,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
             self._running[job.name] = process, gpus
-            self.notes[job.name] = f"GPU {','.join(gpus)}" if gpus else ''
+            self.notes[job.name] = f'GPU {",".join(gpus)}' if gpus else ''
 
 
 def visible_gpus() -> list[str]:
     """The GPUs of this process, as ``CUDA_VISIBLE_DEVICES`` names them."""
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     if named is not None:
-        return [gpu.strip() for gpu in named.split(',') if gpu.strip() and torch.cuda.device_count()]
+        return [
+            gpu.strip() for gpu in named.split(',') if gpu.strip() and torch.cuda.device_count()
+        ]
     return [str(k) for k in range(torch.cuda.device_count())]

@@ -1,4 +1,5 @@
 """What is to be run: every candidate and baseline with every seed, each as a run of its own."""
+
 import copy
 import functools
 import os.path as osp
@@ -9,7 +10,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 
-from mmdynakd.engine.hooks.evaluation import all_baselines, evaluation_lanes, fixed_config, search_hook
+from mmdynakd.engine.hooks.evaluation import (
+    all_baselines,
+    evaluation_lanes,
+    fixed_config,
+    search_hook,
+)
 from mmdynakd.engine.runs import RUN, read_run
 from mmdynakd.errors import UserError
 from mmdynakd.files import read_json
@@ -23,6 +29,7 @@ CANDIDATES, RUNS, RESULTS = 'candidates.json', 'runs', 'results.json'
 @dataclass(frozen=True)
 class Run:
     """A lane with a seed: one student, trained, validated and tested by itself."""
+
     lane: str
     seed: int
     role: str  # candidate or baseline
@@ -59,6 +66,7 @@ class Plan:
         seeds: one student a seed of each lane.
         processes: of the search: a run has as many, so that its global batch is the same.
     """
+
     results_dir: str
     search: Config
     lanes: dict[str, Mapping]
@@ -69,15 +77,25 @@ class Plan:
     processes: int
 
     def runs(self) -> list[Run]:
-        return [Run(lane, seed, 'candidate' if lane in self.candidates else 'baseline', self._config(lane, seed))
-                for seed in self.seeds for lane in self.lanes]
+        return [
+            Run(
+                lane,
+                seed,
+                'candidate' if lane in self.candidates else 'baseline',
+                self._config(lane, seed),
+            )
+            for seed in self.seeds
+            for lane in self.lanes
+        ]
 
     def side_by_side(self, seed: int) -> Config:
         """The config of the evaluation that trains the same lanes in one run."""
         return self._fixed(self.lanes, seed, dict(candidates=self.candidates, metric=self.metric))
 
     def _config(self, lane: str, seed: int) -> Config:
-        cfg = self._fixed({lane: self.lanes[lane]}, seed, dict(candidates=[lane], metric=self.metric))
+        cfg = self._fixed(
+            {lane: self.lanes[lane]}, seed, dict(candidates=[lane], metric=self.metric)
+        )
         cfg.work_dir = osp.join(self.results_dir, RUNS, f'{lane}-seed{seed}')
         cfg.experiment_name = f'{lane}-seed{seed}'
         cfg.launcher = 'pytorch' if self.processes > 1 else 'none'
@@ -98,44 +116,68 @@ def make_plan(results_dir: str, seeds: Sequence[int] | None = None) -> Plan:
         seeds: distinct, >= 0; by default the search's own.
 
     Raises:
-        UserError: what is there is no search, or no whole one; see also :func:`mmdynakd.report.read_candidates`.
+        UserError: what is there is no search, or no whole one; see also
+            :func:`mmdynakd.report.read_candidates`.
     """
     results_dir = osp.abspath(results_dir)
     noted = read_run(results_dir)
     if noted is None:
-        raise UserError(f'{osp.join(results_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
-                        'tools/train.py leaves it')
+        raise UserError(
+            f'{osp.join(results_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
+            'tools/train.py leaves it'
+        )
     cfg = Config(noted['config'], cfg_text=' ', filename=noted.get('filename'))
     hook = search_hook(cfg)
     if hook is None or not (cfg.get('model') or {}).get('teachers'):
-        raise UserError(f'{results_dir} holds a run without a mmdynakd.CandidateEvaluationHook in custom_hooks: it '
-                        'searched no candidates')
+        raise UserError(
+            f'{results_dir} holds a run without a mmdynakd.CandidateEvaluationHook in '
+            'custom_hooks: it '
+            'searched no candidates'
+        )
     found = _candidates(osp.join(results_dir, CANDIDATES), cfg)
     seeds = list(seeds) if seeds is not None else [found['seed']]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f'--seeds must be distinct and >= 0, got {seeds}')
     candidates = [candidate['name'] for candidate in found['candidates']]
-    baselines = all_baselines(hook.get('baselines'), hook.get('single_teachers', False), found['teachers'])
+    baselines = all_baselines(
+        hook.get('baselines'), hook.get('single_teachers', False), found['teachers']
+    )
     _check_names(candidates, list(baselines))
-    return Plan(results_dir, cfg, evaluation_lanes(cfg, found['candidates'], baselines), candidates,
-                hook.get('evaluation') or {}, hook.get('metric', 'accuracy/top1'), seeds, _processes(noted))
+    return Plan(
+        results_dir,
+        cfg,
+        evaluation_lanes(cfg, found['candidates'], baselines),
+        candidates,
+        hook.get('evaluation') or {},
+        hook.get('metric', 'accuracy/top1'),
+        seeds,
+        _processes(noted),
+    )
 
 
 def _candidates(path: str, cfg: Config) -> dict:
     """The candidates in a file, whose teachers and lanes must be those of the search's config."""
     if not osp.isfile(path):
-        raise UserError(f'{path} is missing: the search has not come to its end; it goes on by the command that '
-                        'started it')
+        raise UserError(
+            f'{path} is missing: the search has not come to its end; it goes on by the command '
+            'that '
+            'started it'
+        )
     found = read_candidates(path)
     unknown = unknown_names(found['teachers'], cfg.model.teachers)
     if unknown or 'seed' not in found:
-        raise UserError(f"{path}: {f'the config has no teachers {unknown}' if unknown else 'seed is missing'}; run the "
-                        'search again, which writes it anew')
+        raise UserError(
+            f'{path}: {f"the config has no teachers {unknown}" if unknown else "seed is missing"}; '
+            'run the '
+            'search again, which writes it anew'
+        )
     lanes = list(cfg.model.get('lanes') or ['search'])
     for number, candidate in enumerate(found['candidates']):
         unknown = unknown_names([candidate.get('lane', lanes[0])], lanes)
         if unknown:
-            raise UserError(f'{path}: candidates[{number}]: lane {unknown} is none of the config, {lanes}')
+            raise UserError(
+                f'{path}: candidates[{number}]: lane {unknown} is none of the config, {lanes}'
+            )
     return found
 
 
@@ -146,12 +188,17 @@ def _check_names(candidates: Sequence[str], baselines: Sequence[str]) -> None:
         raise UserError(f'candidates and baselines share the names {repeated}')
     for name in baselines:
         if not is_lane_name(name):
-            raise UserError(f"the baseline {name!r} cannot name a lane: no '.', '/' or 'loss', nothing unseen, at most "
-                            '100 characters')
+            raise UserError(
+                f"the baseline {name!r} cannot name a lane: no '.', '/' or 'loss', nothing unseen, "
+                'at most '
+                '100 characters'
+            )
 
 
 def check_lanes(plan: Plan) -> None:
-    """Builds all lanes with their teachers once, on the CPU, so that what is wrong with them shows now."""
+    """Builds all lanes with their teachers once, on the CPU, so that what is wrong with them shows
+    now.
+    """
     cfg = plan.side_by_side(plan.seeds[0])
     import_custom(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
@@ -173,10 +220,16 @@ def finished_results(folder: str, config_sha256: str) -> dict | None:
         results = read_json(osp.join(folder, RESULTS))
     except UserError:
         return None
-    return results if isinstance(results, dict) and results.get('config_sha256') == config_sha256 else None
+    return (
+        results
+        if isinstance(results, dict) and results.get('config_sha256') == config_sha256
+        else None
+    )
 
 
 def _processes(noted: Mapping) -> int:
     """How many processes shared the search's global batch, which ``work`` counts over all of them."""
-    whole, own = (noted[key].get('train_dataloader', {}).get('batch_size') for key in ('work', 'config'))
+    whole, own = (
+        noted[key].get('train_dataloader', {}).get('batch_size') for key in ('work', 'config')
+    )
     return whole // own if isinstance(whole, int) and isinstance(own, int) and own else 1

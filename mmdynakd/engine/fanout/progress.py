@@ -1,4 +1,5 @@
 """How far a run has got: noted by the run in its folder, read from there by whoever waits for it."""
+
 import json
 import os
 import os.path as osp
@@ -15,13 +16,17 @@ INTERVAL = 2.0  # seconds between two notes
 
 
 class ProgressHook(Hook):
-    """Notes the iteration in ``progress.json`` of the work dir, every few seconds; one process of a run has it."""
+    """Notes the iteration in ``progress.json`` of the work dir, every few seconds; one process of a
+    run has it.
+    """
 
     def before_train(self, runner: Runner) -> None:
         self.since, self.start = runner.iter, time.time()
         self._note(runner)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         if time.time() - self.noted > INTERVAL:
             self._note(runner, 1)
 
@@ -30,9 +35,20 @@ class ProgressHook(Hook):
 
     def _note(self, runner: Runner, more: int = 0) -> None:
         self.noted = time.time()
-        write_json(runner.work_dir, PROGRESS, dict(
-            iteration=runner.iter + more, iterations=runner.max_iters, epochs=runner.max_epochs,
-            since=self.since, start=self.start, now=self.noted, host=os.uname().nodename, pid=os.getpid()))
+        write_json(
+            runner.work_dir,
+            PROGRESS,
+            dict(
+                iteration=runner.iter + more,
+                iterations=runner.max_iters,
+                epochs=runner.max_epochs,
+                since=self.since,
+                start=self.start,
+                now=self.noted,
+                host=os.uname().nodename,
+                pid=os.getpid(),
+            ),
+        )
 
 
 def read_progress(folder: str) -> Mapping | None:

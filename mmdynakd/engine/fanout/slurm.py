@@ -1,4 +1,5 @@
 """Jobs as one array of Slurm, watched through its queue."""
+
 import os
 import os.path as osp
 import subprocess
@@ -15,7 +16,8 @@ GONE = 'invalid job id'
 
 
 class SlurmEngine:
-    """Submits jobs by ``sbatch``; they outlive this process, and the next one finds them in the queue.
+    """Submits jobs by ``sbatch``; they outlive this process, and the next one finds them in the
+    queue.
 
     Args:
         folder: for the array's list of commands, its number and Slurm's own logs.
@@ -24,10 +26,18 @@ class SlurmEngine:
         partition: where to.
         extra: further arguments of ``sbatch``, each a word.
     """
+
     tied, grace, interval = False, 60.0, 15.0
 
-    def __init__(self, folder: str, jobs: int | None = None, cpus_per_run: int = 1, gpus_per_run: int = 0,
-                 partition: str | None = None, extra: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: str,
+        jobs: int | None = None,
+        cpus_per_run: int = 1,
+        gpus_per_run: int = 0,
+        partition: str | None = None,
+        extra: Sequence[str] = (),
+    ) -> None:
         self.folder, self.jobs, self.cpus, self.gpus = folder, jobs, cpus_per_run, gpus_per_run
         self.partition, self.extra = partition, list(extra)
         self._open: dict[str, tuple[str, int]] = {}  # job: number of its array, and its place there
@@ -38,7 +48,9 @@ class SlurmEngine:
         wanted = {job.name for job in jobs}
         for array, names in self._submitted():
             places = set(self._queue(array) or ())
-            self._open.update({name: (array, k) for k, name in enumerate(names) if k in places and name in wanted})
+            self._open.update(
+                {name: (array, k) for k, name in enumerate(names) if k in places and name in wanted}
+            )
         jobs = [job for job in jobs if job.name not in self._open]
         if jobs:
             array = self._submit(jobs)
@@ -55,7 +67,9 @@ class SlurmEngine:
                     self.notes[name] = f'Slurm {array}_{place} {states[place]}'
                 elif own == array:
                     self._open.pop(name)
-                    self.notes[name] = f"Slurm {array}_{place}, {osp.join(self.folder, f'{array}_{place}.log')}"
+                    self.notes[name] = (
+                        f'Slurm {array}_{place}, {osp.join(self.folder, f"{array}_{place}.log")}'
+                    )
                     found[name] = None
         return found
 
@@ -63,8 +77,10 @@ class SlurmEngine:
         arrays = sorted({array for array, _ in self._open.values()})
         if not arrays:
             return None
-        return (f'{len(self._open)} runs stay with Slurm: the same command watches them, `scancel '
-                f'{" ".join(arrays)}` ends them')
+        return (
+            f'{len(self._open)} runs stay with Slurm: the same command watches them, `scancel '
+            f'{" ".join(arrays)}` ends them'
+        )
 
     def _submit(self, jobs: Sequence[Job]) -> str:
         script = write_text(self.folder, 'task.sh', SCRIPT)
@@ -73,9 +89,19 @@ class SlurmEngine:
         path = write_json(self.folder, f'tasks_{number}.json', tasks)
         limit = f'%{self.jobs}' if self.jobs else ''
         logs = self.folder.replace('%', '%%')  # Slurm's patterns
-        command = ['sbatch', '--parsable', '--requeue', '--export=ALL', '--job-name=mmdynakd', '--ntasks=1',
-                   f'--array=0-{len(jobs) - 1}{limit}', f'--cpus-per-task={self.cpus}', f'--chdir={jobs[0].cwd}',
-                   f"--output={osp.join(logs, '%A_%a.log')}", '--open-mode=append']
+        command = [
+            'sbatch',
+            '--parsable',
+            '--requeue',
+            '--export=ALL',
+            '--job-name=mmdynakd',
+            '--ntasks=1',
+            f'--array=0-{len(jobs) - 1}{limit}',
+            f'--cpus-per-task={self.cpus}',
+            f'--chdir={jobs[0].cwd}',
+            f'--output={osp.join(logs, "%A_%a.log")}',
+            '--open-mode=append',
+        ]
         command += [f'--partition={self.partition}'] if self.partition else []
         command += [f'--gres=gpu:{self.gpus}'] if self.gpus else []
         done = _call([*command, *self.extra, script, sys.executable, TASK, path])
@@ -96,7 +122,9 @@ class SlurmEngine:
         return found
 
     def _queue(self, array: str) -> dict[int, str] | None:
-        """State by place of what is left of an array in the queue; None where Slurm does not answer."""
+        """State by place of what is left of an array in the queue; None where Slurm does not
+        answer.
+        """
         done = _call(['squeue', '--noheader', '--array', f'--jobs={array}', '--format=%K %T'])
         if done.returncode:
             return {} if GONE in done.stderr.lower() else None
@@ -106,9 +134,14 @@ class SlurmEngine:
 
 def _call(command: Sequence[str]) -> subprocess.CompletedProcess:
     try:
-        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
+        return subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
+        )
     except FileNotFoundError as error:
-        raise EngineError(f'--engine slurm needs {command[0]}, which is not on PATH: run this on a machine from which '
-                          'jobs are submitted') from error
+        raise EngineError(
+            f'--engine slurm needs {command[0]}, which is not on PATH: run this on a machine from '
+            'which '
+            'jobs are submitted'
+        ) from error
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, '', f'{command[0]} did not answer in 300 s')

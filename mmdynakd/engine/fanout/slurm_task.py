@@ -1,4 +1,7 @@
-"""What a task of a Slurm array does: it becomes its job's command. Run as a script; needs no package."""
+"""What a task of a Slurm array does: it becomes its job's command. Run as a script; needs no
+package.
+"""
+
 import json
 import os
 import sys

@@ -1,4 +1,5 @@
 """A process that ends with the one that started it, whatever kills that one. Needs no package."""
+
 import os
 import signal
 import threading

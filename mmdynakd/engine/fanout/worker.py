@@ -1,8 +1,10 @@
 """One run of an evaluation: ``python -m mmdynakd.engine.fanout.worker FOLDER``, by whatever engine.
 
-FOLDER holds ``assignment.json``. The run goes on from its newest checkpoint; a finished one is left alone; while
-another process trains in the folder, this one waits, and then takes over or finds it finished.
+FOLDER holds ``assignment.json``. The run goes on from its newest checkpoint; a finished one is left
+alone; while another process trains in the folder, this one waits, and then takes over or finds it
+finished.
 """
+
 import argparse
 import os
 import os.path as osp
@@ -33,24 +35,43 @@ def command(run: Run, processes: int, tied: bool) -> list[str]:
     Args:
         run: whose folder has its assignment.
         processes: that share its global batch, on one machine.
-        tied: they end when their standard input does: when the process that started them is no more.
+        tied: they end when their standard input does: when the process that started them is no
+            more.
     """
-    several = ['-m', 'torch.distributed.run', '--standalone', '--local-addr=127.0.0.1',
-               f'--nproc-per-node={processes}'] if processes > 1 else []
+    several = (
+        [
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--local-addr=127.0.0.1',
+            f'--nproc-per-node={processes}',
+        ]
+        if processes > 1
+        else []
+    )
     return [sys.executable, *several, '-m', MODULE, run.folder, *(['--tied'] if tied else [])]
 
 
 def assign(run: Run) -> None:
     """Writes what the worker is to do into the run's folder."""
-    write_json(run.folder, ASSIGNMENT, dict(config_sha256=run.config_sha256, filename=run.config.filename,
-                                            config=run.config.to_dict()))
+    write_json(
+        run.folder,
+        ASSIGNMENT,
+        dict(
+            config_sha256=run.config_sha256,
+            filename=run.config.filename,
+            config=run.config.to_dict(),
+        ),
+    )
 
 
 def assigned(folder: str) -> tuple[Config, str] | None:
     """The config in a run's folder and its hash; None where there is none."""
     try:
         content = read_json(osp.join(folder, ASSIGNMENT))
-        return Config(content['config'], cfg_text=' ', filename=content['filename']), content['config_sha256']
+        return Config(content['config'], cfg_text=' ', filename=content['filename']), content[
+            'config_sha256'
+        ]
     except (UserError, KeyError, TypeError):
         return None
 
@@ -63,14 +84,20 @@ def work(folder: str) -> None:
     """
     found = assigned(folder)
     if found is None:
-        raise UserError(f'{osp.join(folder, ASSIGNMENT)} is missing or damaged on {os.uname().nodename}: the results '
-                        'must lie on a file system that all machines share; tools/evaluate_candidates.py writes it')
+        raise UserError(
+            f'{osp.join(folder, ASSIGNMENT)} is missing or damaged on {os.uname().nodename}: the '
+            'results '
+            'must lie on a file system that all machines share; tools/evaluate_candidates.py '
+            'writes it'
+        )
     cfg, config_sha256 = found
     import_custom(cfg)
     with connected(cfg):
         if not _begin_when_free(cfg):
             return
-        if finished_results(folder, config_sha256) is None:  # or ended between its results and this note
+        if (
+            finished_results(folder, config_sha256) is None
+        ):  # or ended between its results and this note
             built(cfg, *([ProgressHook()] if is_main_process() else [])).train()
         finish(cfg)
 
@@ -88,7 +115,9 @@ def _begin_when_free(cfg: Config) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('folder', help='of the run')
     parser.add_argument('--tied', action='store_true', help='end when standard input ends')
     args = parser.parse_args()

@@ -1,4 +1,5 @@
 """Observes θ during the search, collects M candidates, starts their evaluation."""
+
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -32,43 +33,55 @@ MAX_POINTS = 1000  # of the θ curve, whatever the length of the search
 
 @HOOKS.register_module()
 class CandidateEvaluationHook(Hook):
-    """Collects M candidate distributions along the search, then trains a student from scratch with each.
+    """Collects M candidate distributions along the search, then trains a student from scratch with
+    each.
 
-    Writes to the work dir: ``candidates.json``, ``theta.csv`` and ``theta.png`` after the search; the evaluation
-    (one Runner, one lane a candidate and a baseline) goes to ``evaluation/`` below it, its results beside them.
+    Writes to the work dir: ``candidates.json``, ``theta.csv`` and ``theta.png`` after the search;
+    the evaluation (one Runner, one lane a candidate and a baseline) goes to ``evaluation/`` below
+    it, its results beside them.
 
     Args:
-        num_candidates: M >= 1 snapshots of θ, evenly over the search after ``begin``; the last is the final θ.
+        num_candidates: M >= 1 snapshots of θ, evenly over the search after ``begin``; the last is
+            the final θ.
         begin: fraction of the search before the first interval, in [0, 1).
         fixed_candidates: ``{name: probs}``, points of the simplex that compete with the snapshots.
         baselines: ``{lane: overrides}``, lanes trained beside the candidates but never chosen.
         single_teachers: adds a baseline lane ``only_<teacher>`` (one-hot θ) for each teacher.
-        evaluation: overrides of the config for the evaluation, e.g. ``dict(train_cfg=dict(max_epochs=240))``; what they
-            change is tried before the search.
+        evaluation: overrides of the config for the evaluation, e.g.
+            ``dict(train_cfg=dict(max_epochs=240))``; what they change is tried before the search.
         metric: validation metric, higher is better, that chooses among the candidates.
         interval: iterations between two points of the θ curve.
-        evaluate: False stops after ``candidates.json``: ``tools/evaluate_candidates.py`` evaluates them, as
-            independent runs, on this machine or on a cluster.
+        evaluate: False stops after ``candidates.json``: ``tools/evaluate_candidates.py`` evaluates
+            them, as independent runs, on this machine or on a cluster.
 
     Raises:
         ValueError: for M < 1, ``begin`` outside [0, 1), or lane names that repeat.
     """
+
     priority = 'NORMAL'  # before LoggerHook, that shows what this one records
 
-    def __init__(self,
-                 num_candidates: int = 4,
-                 begin: float = 0.0,
-                 fixed_candidates: Mapping[str, Sequence[float]] | None = None,
-                 baselines: Mapping[str, Mapping] | None = None,
-                 single_teachers: bool = False,
-                 evaluation: Mapping | None = None,
-                 metric: str = 'accuracy/top1',
-                 interval: int = 10,
-                 evaluate: bool = True) -> None:
-        if isinstance(num_candidates, bool) or not isinstance(num_candidates, int) or num_candidates < 1:
+    def __init__(
+        self,
+        num_candidates: int = 4,
+        begin: float = 0.0,
+        fixed_candidates: Mapping[str, Sequence[float]] | None = None,
+        baselines: Mapping[str, Mapping] | None = None,
+        single_teachers: bool = False,
+        evaluation: Mapping | None = None,
+        metric: str = 'accuracy/top1',
+        interval: int = 10,
+        evaluate: bool = True,
+    ) -> None:
+        if (
+            isinstance(num_candidates, bool)
+            or not isinstance(num_candidates, int)
+            or num_candidates < 1
+        ):
             raise ValueError(f'num_candidates must be an integer >= 1, got {num_candidates!r}')
         if not 0 <= begin < 1 or interval < 1:
-            raise ValueError(f'begin must be in [0, 1) and interval >= 1, got {begin!r} and {interval!r}')
+            raise ValueError(
+                f'begin must be in [0, 1) and interval >= 1, got {begin!r} and {interval!r}'
+            )
         self.num_candidates, self.begin, self.interval = num_candidates, begin, interval
         self.fixed_candidates = dict(fixed_candidates or {})
         self.baselines, self.single_teachers = dict(baselines or {}), single_teachers
@@ -82,28 +95,43 @@ class CandidateEvaluationHook(Hook):
         """Checks now what would fail after the search."""
         algorithm = algorithm_of(runner)
         if not algorithm.searched:
-            raise ValueError('CandidateEvaluationHook observes a search, but no lane learns θ '
-                             '(model.distribution.probs is fixed)')
+            raise ValueError(
+                'CandidateEvaluationHook observes a search, but no lane learns θ '
+                '(model.distribution.probs is fixed)'
+            )
         teachers = _teachers(algorithm)
         if 'model' not in runner.cfg:
-            raise ValueError('the evaluation is built from the config: make the search by Runner.from_cfg(cfg)')
+            raise ValueError(
+                'the evaluation is built from the config: make the search by Runner.from_cfg(cfg)'
+            )
         check_loops(runner)
         if len(self._snapshot_steps(runner.max_iters)) < self.num_candidates:
-            raise ValueError(f'num_candidates={self.num_candidates} snapshots need as many iterations after begin, '
-                             f'the search has {runner.max_iters}')
+            raise ValueError(
+                f'num_candidates={self.num_candidates} snapshots need as many iterations after '
+                'begin, '
+                f'the search has {runner.max_iters}'
+            )
         for name, probs in self.fixed_candidates.items():
             try:
                 as_simplex(probs, len(teachers))
             except ValueError as error:
                 raise ValueError(f'fixed_candidates.{name}: {error}') from error
         self.baselines = all_baselines(self.baselines, self.single_teachers, teachers)
-        labels = [_label(algorithm.searched, lane, k + 1) for lane in algorithm.searched
-                  for k in range(self.num_candidates)]
+        labels = [
+            _label(algorithm.searched, lane, k + 1)
+            for lane in algorithm.searched
+            for k in range(self.num_candidates)
+        ]
         names = [*labels, *self.fixed_candidates, *self.baselines]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f'snapshots, fixed_candidates and baselines share the names {repeated}')
-        fixed = {name: candidate_lane(self._settings(runner), probs) for name, probs in self.fixed_candidates.items()}
+            raise ValueError(
+                f'snapshots, fixed_candidates and baselines share the names {repeated}'
+            )
+        fixed = {
+            name: candidate_lane(self._settings(runner), probs)
+            for name, probs in self.fixed_candidates.items()
+        }
         algorithm.check_lanes({**fixed, **self.baselines})
         self._rehearse(runner)
         self._searching = True
@@ -116,7 +144,9 @@ class CandidateEvaluationHook(Hook):
         lane, teachers = next(iter(algorithm_of(runner).searched)), _teachers(algorithm_of(runner))
         candidate = dict(name='cat1', lane=lane, theta=dict.fromkeys(teachers, 1 / len(teachers)))
         try:
-            cfg = evaluation_config(runner, [candidate], self.baselines, self.evaluation, self.metric)
+            cfg = evaluation_config(
+                runner, [candidate], self.baselines, self.evaluation, self.metric
+            )
         except (TypeError, KeyError, ValueError) as error:  # Config's, of what cannot be merged
             raise UserError(f'{SOURCE} cannot be merged into the config: {error}') from error
         rehearse(runner, cfg, self.evaluation)
@@ -124,7 +154,9 @@ class CandidateEvaluationHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         check_metric(self.metric, metrics)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         done = runner.iter + 1
         if done % self.interval == 0 or done == runner.max_iters:
             self._observe(runner, done)
@@ -132,14 +164,24 @@ class CandidateEvaluationHook(Hook):
             self._snapshot(runner, done)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint[STATE] = dict(history=self.history, snapshots=self.snapshots, interval=self.interval,
-                                 start=self._watch.start)
+        checkpoint[STATE] = dict(
+            history=self.history,
+            snapshots=self.snapshots,
+            interval=self.interval,
+            start=self._watch.start,
+        )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint.get(STATE)
-        if state is not None and runner._resume:  # load_from takes the weights of another search, not its course
+        if (
+            state is not None and runner._resume
+        ):  # load_from takes the weights of another search, not its course
             check_state(state)
-            self.history, self.snapshots, self.interval = state['history'], state['snapshots'], state['interval']
+            self.history, self.snapshots, self.interval = (
+                state['history'],
+                state['snapshots'],
+                state['interval'],
+            )
             self._watch.start = state.get('start', {})
 
     def after_run(self, runner: Runner) -> None:
@@ -149,27 +191,43 @@ class CandidateEvaluationHook(Hook):
             self._snapshot(runner, runner.iter)
         candidates, merged = merge_candidates(self.snapshots + self._fixed(runner))
         for candidate in merged:
-            print_log(f"candidate {candidate['name']} equals {candidate['same_as']} (total variation < {SAME}): "
-                      'evaluated once', 'current')
+            print_log(
+                f'candidate {candidate["name"]} equals {candidate["same_as"]} (total variation < '
+                f'{SAME}): '
+                'evaluated once',
+                'current',
+            )
         if is_main_process():
             teachers = _teachers(algorithm_of(runner))
-            write_json(runner.work_dir, 'candidates.json',
-                       dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged))
+            write_json(
+                runner.work_dir,
+                'candidates.json',
+                dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged),
+            )
             write_theta(runner.work_dir, self.history, self.snapshots)
         if not self.evaluate:
-            print_log(f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --engine local evaluates its '
-                      f'{len(candidates)} candidates', 'current')
+            print_log(
+                f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --engine local evaluates '
+                'its '
+                f'{len(candidates)} candidates',
+                'current',
+            )
             return
         cfg = evaluation_config(runner, candidates, self.baselines, self.evaluation, self.metric)
-        print_log(f'search done; evaluating {list(cfg.model.lanes)} side by side in {cfg.work_dir}', 'current')
+        print_log(
+            f'search done; evaluating {list(cfg.model.lanes)} side by side in {cfg.work_dir}',
+            'current',
+        )
         if begin(cfg, fresh=not (runner._resume and holds(cfg))):
             Runner.from_cfg(cfg).train()
             finish(cfg)
 
     def _snapshot_steps(self, max_iters: int) -> set[int]:
         span = 1 - self.begin
-        return {round(max_iters * (self.begin + span * (k + 1) / self.num_candidates))
-                for k in range(self.num_candidates)}
+        return {
+            round(max_iters * (self.begin + span * (k + 1) / self.num_candidates))
+            for k in range(self.num_candidates)
+        }
 
     def _observe(self, runner: Runner, step: int) -> None:
         self._watch.look(runner, step)
@@ -180,45 +238,83 @@ class CandidateEvaluationHook(Hook):
                 runner.message_hub.update_scalar(f'train/{name}/theta/{teacher}', value)
         if len({point['step'] for point in self.history}) > MAX_POINTS:
             self.interval *= 2
-            self.history = [p for p in self.history if p['step'] % self.interval == 0 or p['step'] == step]
+            self.history = [
+                p for p in self.history if p['step'] % self.interval == 0 or p['step'] == step
+            ]
 
     def _snapshot(self, runner: Runner, step: int) -> None:
         lanes = algorithm_of(runner).searched
         for name, lane in lanes.items():
             number = 1 + sum(snapshot['lane'] == name for snapshot in self.snapshots)
             selection = lane.selection
-            self.snapshots.append(dict(
-                name=_label(lanes, name, number), lane=name, step=step, theta=selection.by_teacher(),
-                entropy=entropy(selection.probs()), upper_loss=_upper_loss(runner, name)))
+            self.snapshots.append(
+                dict(
+                    name=_label(lanes, name, number),
+                    lane=name,
+                    step=step,
+                    theta=selection.by_teacher(),
+                    entropy=entropy(selection.probs()),
+                    upper_loss=_upper_loss(runner, name),
+                )
+            )
 
     @staticmethod
     def _settings(runner: Runner) -> Mapping:
         """Those of the first lane that searches: fixed candidates compete under them."""
-        return (runner.cfg.model.get('lanes') or {}).get(next(iter(algorithm_of(runner).searched))) or {}
+        return (runner.cfg.model.get('lanes') or {}).get(
+            next(iter(algorithm_of(runner).searched))
+        ) or {}
 
     def _fixed(self, runner: Runner) -> list[dict]:
         lane, teachers = next(iter(algorithm_of(runner).searched)), _teachers(algorithm_of(runner))
-        thetas = {name: as_simplex(probs, len(teachers)) for name, probs in self.fixed_candidates.items()}
-        return [dict(name=name, lane=lane, step=None, theta=dict(zip(teachers, theta)), entropy=entropy(theta),
-                     upper_loss=None) for name, theta in thetas.items()]
+        thetas = {
+            name: as_simplex(probs, len(teachers)) for name, probs in self.fixed_candidates.items()
+        }
+        return [
+            dict(
+                name=name,
+                lane=lane,
+                step=None,
+                theta=dict(zip(teachers, theta)),
+                entropy=entropy(theta),
+                upper_loss=None,
+            )
+            for name, theta in thetas.items()
+        ]
 
 
 def check_state(state: object) -> None:
-    """Raises CheckpointError if what a checkpoint says of a search could not be from one: names become files."""
+    """Raises CheckpointError if what a checkpoint says of a search could not be from one: names
+    become files.
+    """
     try:
-        points = [(point['lane'], point['step'], point['theta']) for point in [*state['history'], *state['snapshots']]]
-        names = [snapshot['name'] for snapshot in state['snapshots']] + [lane for lane, _, _ in points]
-        good = all(map(is_lane_name, names)) and type(state['interval']) is int and state['interval'] > 0 \
+        points = [
+            (point['lane'], point['step'], point['theta'])
+            for point in [*state['history'], *state['snapshots']]
+        ]
+        names = [snapshot['name'] for snapshot in state['snapshots']] + [
+            lane for lane, _, _ in points
+        ]
+        good = (
+            all(map(is_lane_name, names))
+            and type(state['interval']) is int
+            and state['interval'] > 0
             and all(type(step) is int and isinstance(theta, Mapping) for _, step, theta in points)
+        )
     except (KeyError, TypeError, IndexError):
         good = False
     if not good:
-        raise CheckpointError(f"the checkpoint's {STATE} is damaged or of another program: resume from another one, or "
-                              'start over (tools/train.py --fresh)')
+        raise CheckpointError(
+            f"the checkpoint's {STATE} is damaged or of another program: resume from another one, "
+            'or '
+            'start over (tools/train.py --fresh)'
+        )
 
 
 def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Splits into distinct candidates and those within total variation 0.01 of an earlier one (``same_as``)."""
+    """Splits into distinct candidates and those within total variation 0.01 of an earlier one
+    (``same_as``).
+    """
     kept, merged = [], []
     for candidate in candidates:
         twin = next((k for k in kept if total_variation(_rows(candidate), _rows(k)) < SAME), None)
@@ -231,7 +327,9 @@ def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:
 
 def _teachers(algorithm: nn.Module) -> list[str]:
     """Names of the teachers among which the lanes search."""
-    return list(dict.fromkeys(t for lane in algorithm.searched.values() for t in lane.selection.teachers))
+    return list(
+        dict.fromkeys(t for lane in algorithm.searched.values() for t in lane.selection.teachers)
+    )
 
 
 def _rows(candidate: dict) -> np.ndarray:

@@ -1,4 +1,5 @@
 """The config of the evaluation stage: that of the search, with one lane a candidate and a baseline."""
+
 import copy
 import os.path as osp
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,13 @@ from mmengine.runner import Runner
 FOLDER = 'evaluation'
 
 
-def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping[str, Mapping],
-                      overrides: Mapping, metric: str) -> Config:
+def evaluation_config(
+    runner: Runner,
+    candidates: list[dict],
+    baselines: Mapping[str, Mapping],
+    overrides: Mapping,
+    metric: str,
+) -> Config:
     """Config of the Runner that trains every candidate's student from scratch, side by side.
 
     Args:
@@ -20,28 +26,39 @@ def evaluation_config(runner: Runner, candidates: list[dict], baselines: Mapping
         overrides: merged over the config, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
         metric: chooses among the candidates on the validation split.
     """
-    results = dict(candidates=[c['name'] for c in candidates], metric=metric, out_dir=runner.work_dir)
-    cfg = fixed_config(runner.cfg, evaluation_lanes(runner.cfg, candidates, baselines), overrides, results)
+    results = dict(
+        candidates=[c['name'] for c in candidates], metric=metric, out_dir=runner.work_dir
+    )
+    cfg = fixed_config(
+        runner.cfg, evaluation_lanes(runner.cfg, candidates, baselines), overrides, results
+    )
     cfg.work_dir = osp.join(runner.work_dir, FOLDER)
     cfg.experiment_name = f'{runner.experiment_name}_{FOLDER}'
     return cfg
 
 
-def evaluation_lanes(cfg: Config, candidates: Sequence[Mapping], baselines: Mapping[str, Mapping]) -> dict[str, dict]:
+def evaluation_lanes(
+    cfg: Config, candidates: Sequence[Mapping], baselines: Mapping[str, Mapping]
+) -> dict[str, dict]:
     """The lanes that an evaluation of a search trains: one a candidate, then the baselines."""
     searched = cfg.model.get('lanes') or {}
-    lanes = {c['name']: candidate_lane(searched.get(c.get('lane')) or {}, c['theta']) for c in candidates}
+    lanes = {
+        c['name']: candidate_lane(searched.get(c.get('lane')) or {}, c['theta']) for c in candidates
+    }
     return {**lanes, **baselines}
 
 
-def all_baselines(baselines: Mapping[str, Mapping] | None, single_teachers: bool,
-                  teachers: Sequence[str]) -> dict[str, Mapping]:
+def all_baselines(
+    baselines: Mapping[str, Mapping] | None, single_teachers: bool, teachers: Sequence[str]
+) -> dict[str, Mapping]:
     """The baselines that a search asks for, those of single teachers after the others."""
     singles = {f'only_{teacher}': dict(distribution=dict(probs=teacher)) for teacher in teachers}
     return {**(baselines or {}), **(singles if single_teachers else {})}
 
 
-def fixed_config(cfg: Config, lanes: Mapping[str, Mapping], overrides: Mapping, results: Mapping) -> Config:
+def fixed_config(
+    cfg: Config, lanes: Mapping[str, Mapping], overrides: Mapping, results: Mapping
+) -> Config:
     """The config of a search as one that trains ``lanes`` from scratch and searches nothing.
 
     Args:

@@ -1,4 +1,7 @@
-"""The evaluation's config is tried before the search that it follows: hours later it would be too late."""
+"""The evaluation's config is tried before the search that it follows: hours later it would be too
+late.
+"""
+
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
@@ -32,7 +35,8 @@ def check_overrides(runner: Runner, overrides: Mapping) -> None:
 
 
 def rehearse(runner: Runner, cfg: Config, overrides: Mapping) -> None:
-    """Builds what the overrides change of the evaluation, and throws it away; the random generators stay.
+    """Builds what the overrides change of the evaluation, and throws it away; the random generators
+    stay.
 
     Args:
         runner: of the search.
@@ -69,7 +73,9 @@ def _build(runner: Runner, cfg: Config, changed: set[str]) -> None:
     if 'param_scheduler' in changed:
         for schedulers in (expand_schedulers(cfg.param_scheduler, algorithm) or {}).values():
             for scheduler in schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]:
-                _check_arguments('param_scheduler', scheduler, PARAM_SCHEDULERS, {'convert_to_iter_based'})
+                _check_arguments(
+                    'param_scheduler', scheduler, PARAM_SCHEDULERS, {'convert_to_iter_based'}
+                )
     for name in changed & {'train_cfg', 'val_cfg', 'test_cfg'}:
         if 'type' in cfg[name]:
             _check_arguments(name, cfg[name], LOOPS, set())
@@ -96,8 +102,11 @@ def _check_arguments(place: str, config: Mapping, registry, popped: set[str]) ->
     known = accepted(component) if component is not None else []
     unknown = unknown_names(set(config) - GIVEN - popped, known)
     if component is None or unknown:
-        raise UserError(f"{place}: {config['type']} takes no {unknown}; it takes {', '.join(known)}" if component
-                        else f"{place}: there is no {config['type']!r}")
+        raise UserError(
+            f'{place}: {config["type"]} takes no {unknown}; it takes {", ".join(known)}'
+            if component
+            else f'{place}: there is no {config["type"]!r}'
+        )
 
 
 def _values(hooks: Mapping | None) -> list:

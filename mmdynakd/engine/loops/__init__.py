@@ -2,4 +2,10 @@ from .bilevel import BilevelIterTrainLoop, BilevelTrainLoop
 from .epochs import RepeatableTrainLoop
 from .lanes import LaneTestLoop, LaneValLoop
 
-__all__ = ['BilevelIterTrainLoop', 'BilevelTrainLoop', 'LaneTestLoop', 'LaneValLoop', 'RepeatableTrainLoop']
+__all__ = [
+    'BilevelIterTrainLoop',
+    'BilevelTrainLoop',
+    'LaneTestLoop',
+    'LaneValLoop',
+    'RepeatableTrainLoop',
+]

@@ -1,4 +1,5 @@
 """Batches whose content is a function of their place alone, whatever was cut off or died before."""
+
 import contextlib
 import logging
 import random
@@ -19,7 +20,9 @@ RESTARTS = 3  # of a round's workers without a batch in between
 
 
 def seed_everything(seed: int, *place: int) -> None:
-    """Seeds Python's, NumPy's and torch's global generators by (seed, place), hashed: no two runs overlap."""
+    """Seeds Python's, NumPy's and torch's global generators by (seed, place), hashed: no two runs
+    overlap.
+    """
     set_random_seed(int(np.random.SeedSequence([seed, *place]).generate_state(1)[0]))
 
 
@@ -28,8 +31,12 @@ def generator_states() -> dict:
     version, words, gauss = random.getstate()
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return dict(python=[version, list(words), gauss], numpy=[name, keys.tolist(), *map(float, rest)],
-                torch=torch.get_rng_state(), cuda=cuda)
+    return dict(
+        python=[version, list(words), gauss],
+        numpy=[name, keys.tolist(), *map(float, rest)],
+        torch=torch.get_rng_state(),
+        cuda=cuda,
+    )
 
 
 def set_generator_states(states: dict) -> None:
@@ -56,8 +63,9 @@ def untouched_generators() -> Iterator[None]:
 class Round:
     """One round over a data loader, from batch ``start`` on.
 
-    Worker processes are started anew each round and seeded by (seed, round, rank, worker), so that a batch is the same
-    whenever the round was begun. Where one dies, the round is opened again and goes on where it was.
+    Worker processes are started anew each round and seeded by (seed, round, rank, worker), so that
+    a batch is the same whenever the round was begun. Where one dies, the round is opened again and
+    goes on where it was.
 
     Args:
         dataloader: of any data set.
@@ -87,24 +95,31 @@ class Round:
             except RuntimeError as error:
                 if 'DataLoader worker' not in str(error) or self._dataloader.num_workers == 0:
                     raise
-                print_log(f'{error}; its round goes on with new workers', 'current', logging.WARNING)
+                print_log(
+                    f'{error}; its round goes on with new workers', 'current', logging.WARNING
+                )
                 self._reopen()
             else:
                 self._served += 1
                 return batch
-        raise RuntimeError(f'workers of the data loader died {RESTARTS} times at batch {self._served} of round '
-                           f'{self._number}: is memory short? Lower num_workers or the batch size')
+        raise RuntimeError(
+            f'workers of the data loader died {RESTARTS} times at batch {self._served} of round '
+            f'{self._number}: is memory short? Lower num_workers or the batch size'
+        )
 
     def _opened(self) -> Iterator:
         loader = self._dataloader
         if loader.num_workers == 0:
             return iter(loader)
-        loader._iterator = None  # persistent workers would go on with the streams of the round before
+        loader._iterator = (
+            None  # persistent workers would go on with the streams of the round before
+        )
         given = getattr(loader.worker_init_fn, 'given', loader.worker_init_fn)
         loader.worker_init_fn = _SeededWorker(given, (self._seed, self._number, get_rank()))
         iterator = iter(loader)
         if threading.current_thread() is threading.main_thread():
-            # torch's handler raises wherever the main thread happens to be; next() finds a dead worker as well.
+            # torch's handler raises wherever the main thread happens to be; next() finds a dead
+            # worker as well.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         return iterator
 
@@ -130,12 +145,18 @@ class _SeededWorker:
 
 
 def check_lengths(dataloader: DataLoader, key: str) -> None:
-    """Raises UserError, on every rank, if the ranks have different numbers of batches: some would wait for ever."""
+    """Raises UserError, on every rank, if the ranks have different numbers of batches: some would
+    wait for ever.
+    """
     lengths = [int(length) for length in all_gather(torch.tensor(len(dataloader)))]
     if len(set(lengths)) > 1:
         other = not dataloader.drop_last
-        raise UserError(f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs all '
-                        f'ranks: set {key}.sampler.round_up=True, which repeats samples, or {key}.drop_last={other}')
+        raise UserError(
+            f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs '
+            'all '
+            f'ranks: set {key}.sampler.round_up=True, which repeats samples, or '
+            f'{key}.drop_last={other}'
+        )
 
 
 class CyclingBatches:
@@ -143,15 +164,19 @@ class CyclingBatches:
 
     Args:
         dataloader: with a sampler that has ``set_epoch`` (MMEngine's), or none that shuffles.
-        start: number of batches already served, skipped without being loaded where a whole round passed.
+        start: number of batches already served, skipped without being loaded where a whole round
+            passed.
         seed: of the run.
-        per_batch: the global generators are seeded by (seed, position) before a batch is loaded, so that augmentation
-            in this process too depends on the position alone.
+        per_batch: the global generators are seeded by (seed, position) before a batch is loaded, so
+            that augmentation in this process too depends on the position alone.
     """
 
-    def __init__(self, dataloader: DataLoader, start: int = 0, seed: int = 0, per_batch: bool = False) -> None:
+    def __init__(
+        self, dataloader: DataLoader, start: int = 0, seed: int = 0, per_batch: bool = False
+    ) -> None:
         self._dataloader, self._seed, self._per_batch = dataloader, seed, per_batch
-        # Else each new round would draw a worker seed from the global generator, that the model draws from too.
+        # Else each new round would draw a worker seed from the global generator, that the model
+        # draws from too.
         dataloader.generator = torch.Generator().manual_seed(seed)
         self.position = 0
         self._round: Iterator = iter(())
@@ -161,12 +186,16 @@ class CyclingBatches:
         """The next batch is number ``position`` (from 0)."""
         length = len(self._dataloader)
         self.position = position - position % length
-        with untouched_generators():  # what is skipped must not shift what the training batches draw
+        with (
+            untouched_generators()
+        ):  # what is skipped must not shift what the training batches draw
             for _ in range(position % length):
                 next(self)
 
     def skip_iter(self, count: int) -> None:
-        """Passes over ``count`` batches; onedl-mmengine's loop by iteration asks for it when it resumes."""
+        """Passes over ``count`` batches; onedl-mmengine's loop by iteration asks for it when it
+        resumes.
+        """
         self.seek(self.position + count)
 
     def __iter__(self) -> 'CyclingBatches':

@@ -1,4 +1,7 @@
-"""Training loops that fetch a validation batch for the upper step and a training batch for the lower one."""
+"""Training loops that fetch a validation batch for the upper step and a training batch for the
+lower one.
+"""
+
 import copy
 from collections.abc import Mapping
 
@@ -22,18 +25,24 @@ def prepare(runner: Runner, dataloader: DataLoader) -> None:
     """Checks that the run can be repeated, and gives each lane the schedulers of its kind.
 
     Raises:
-        ValueError: without a seed, or with one that differs from rank to rank; for unequal numbers of batches.
+        ValueError: without a seed, or with one that differs from rank to rank; for unequal numbers
+            of batches.
     """
     randomness = runner._randomness_cfg
     if randomness.get('seed') is None or randomness.get('diff_rank_seed'):
-        raise ValueError('set randomness=dict(seed=…), without diff_rank_seed: ranks and resumed runs draw the same '
-                         f'teachers; got {dict(randomness)}')
+        raise ValueError(
+            'set randomness=dict(seed=…), without diff_rank_seed: ranks and resumed runs draw the '
+            'same '
+            f'teachers; got {dict(randomness)}'
+        )
     check_lengths(dataloader, 'train_dataloader')
     runner.param_schedulers = expand_schedulers(runner.param_schedulers, algorithm_of(runner))
 
 
 def start(runner: Runner, iteration: int) -> None:
-    """Gives the draws the run's seed and position, both known once a checkpoint is loaded; looks at the teachers."""
+    """Gives the draws the run's seed and position, both known once a checkpoint is loaded; looks at
+    the teachers.
+    """
     algorithm = algorithm_of(runner)
     if algorithm.draw_seed is None:
         algorithm.draw_seed = runner.seed
@@ -44,7 +53,8 @@ def start(runner: Runner, iteration: int) -> None:
 
 
 def expand_schedulers(schedulers, algorithm: nn.Module):
-    """``dict(student=…, theta=…)``, or a list for the students alone, to one list an optimizer entry.
+    """``dict(student=…, theta=…)``, or a list for the students alone, to one list an optimizer
+    entry.
 
     Raises:
         ValueError: for another key.
@@ -63,16 +73,26 @@ def expand_schedulers(schedulers, algorithm: nn.Module):
 
 @LOOPS.register_module()
 class BilevelTrainLoop(RepeatableTrainLoop):
-    """DynaKD by epoch: the training loader defines the epoch, the validation loader cycles, reshuffled.
+    """DynaKD by epoch: the training loader defines the epoch, the validation loader cycles,
+    reshuffled.
 
     Args:
-        upper_dataloader: loader (or config) of the split on which θ is learned; needed where a lane searches.
-        upper_cache_mb: MiB of the teachers' records of that split that may be kept, see :class:`UpperSteps`; 0: none.
+        upper_dataloader: loader (or config) of the split on which θ is learned; needed where a lane
+            searches.
+        upper_cache_mb: MiB of the teachers' records of that split that may be kept, see
+            :class:`UpperSteps`; 0: none.
         Others: as :class:`RepeatableTrainLoop`.
     """
 
-    def __init__(self, runner: Runner, dataloader, max_epochs: int, upper_dataloader=None,
-                 upper_cache_mb: int = CACHE_MB, **kwargs) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader,
+        max_epochs: int,
+        upper_dataloader=None,
+        upper_cache_mb: int = CACHE_MB,
+        **kwargs,
+    ) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         prepare(runner, self.dataloader)
         self.upper = UpperSteps(runner, upper_dataloader, upper_cache_mb)
@@ -96,8 +116,15 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
     Each training batch is loaded from generators seeded by (seed, iteration).
     """
 
-    def __init__(self, runner: Runner, dataloader, max_iters: int, upper_dataloader=None,
-                 upper_cache_mb: int = CACHE_MB, **kwargs) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader,
+        max_iters: int,
+        upper_dataloader=None,
+        upper_cache_mb: int = CACHE_MB,
+        **kwargs,
+    ) -> None:
         super().__init__(runner, dataloader, max_iters, **kwargs)
         self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed, per_batch=True)
         prepare(runner, self.dataloader)
@@ -115,8 +142,11 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
             runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             self._decide_current_val_interval()
-            if runner.val_loop is not None and self._iter >= self.val_begin and (
-                    self._iter % self.val_interval == 0 or self._iter == self._max_iters):
+            if (
+                runner.val_loop is not None
+                and self._iter >= self.val_begin
+                and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
+            ):
                 runner.val_loop.run()
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')

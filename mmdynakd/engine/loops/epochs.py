@@ -1,4 +1,5 @@
 """A training loop by epoch that goes on exactly where it was cut off."""
+
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmdynakd.registry import LOOPS
@@ -10,12 +11,17 @@ from .batches import Round, seed_everything, set_generator_states
 class RepeatableTrainLoop(EpochBasedTrainLoop):
     """MMEngine's loop; every epoch starts from generators seeded by (seed, epoch).
 
-    So a run that was resumed goes on as it would have: at an epoch, and with :class:`CheckpointHook` within one, whose
-    first batches are loaded and passed over. Worker processes that die are replaced, see :class:`Round`.
+    So a run that was resumed goes on as it would have: at an epoch, and with
+    :class:`CheckpointHook` within one, whose first batches are loaded and passed over. Worker
+    processes that die are replaced, see :class:`Round`.
 
     Arguments as MMEngine's ``EpochBasedTrainLoop``.
     """
-    resumed: tuple[int, dict | None] = (0, None)  # batches that are done of the epoch, generators after them
+
+    resumed: tuple[int, dict | None] = (
+        0,
+        None,
+    )  # batches that are done of the epoch, generators after them
 
     def run_epoch(self) -> None:
         runner = self.runner

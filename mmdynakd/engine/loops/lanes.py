@@ -1,4 +1,5 @@
 """Validation and test with one evaluator a lane, over one pass of the loader."""
+
 import copy
 
 import torch
@@ -12,12 +13,17 @@ from .batches import Round
 
 
 class _LaneEvaluation:
-    """What validation and test share: metrics ``lane/metric`` of every lane, kept as ``lane_metrics``."""
+    """What validation and test share: metrics ``lane/metric`` of every lane, kept as
+    ``lane_metrics``.
+    """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        # Metrics hold no state between passes, and the data set's meta is set: copies are one evaluator a lane.
-        self.evaluators = {name: copy.deepcopy(self.evaluator) for name in algorithm_of(self.runner).lanes}
+        # Metrics hold no state between passes, and the data set's meta is set: copies are one
+        # evaluator a lane.
+        self.evaluators = {
+            name: copy.deepcopy(self.evaluator) for name in algorithm_of(self.runner).lanes
+        }
         self.lane_metrics: dict[str, dict[str, float]] = {}
 
     def run(self) -> dict[str, float]:
@@ -28,8 +34,14 @@ class _LaneEvaluation:
         for idx, data_batch in enumerate(Round(self.dataloader, runner.seed, 0)):
             self.run_iter(idx, data_batch)
         size = len(self.dataloader.dataset)
-        self.lane_metrics = {name: evaluator.evaluate(size) for name, evaluator in self.evaluators.items()}
-        metrics = {f'{name}/{key}': value for name, own in self.lane_metrics.items() for key, value in own.items()}
+        self.lane_metrics = {
+            name: evaluator.evaluate(size) for name, evaluator in self.evaluators.items()
+        }
+        metrics = {
+            f'{name}/{key}': value
+            for name, own in self.lane_metrics.items()
+            for key, value in own.items()
+        }
         runner.call_hook(f'after_{mode}_epoch', metrics=metrics)
         runner.call_hook(f'after_{mode}')
         return metrics
@@ -49,10 +61,12 @@ class _LaneEvaluation:
 @LOOPS.register_module()
 class LaneValLoop(_LaneEvaluation, ValLoop):
     """MMEngine's ``ValLoop`` for the lanes of a DynaKD."""
+
     mode = 'val'
 
 
 @LOOPS.register_module()
 class LaneTestLoop(_LaneEvaluation, TestLoop):
     """MMEngine's ``TestLoop`` for the lanes of a DynaKD."""
+
     mode = 'test'

@@ -1,4 +1,7 @@
-"""One look at the teachers before the first step: who gives nothing finite, and who always says the same."""
+"""One look at the teachers before the first step: who gives nothing finite, and who always says the
+same.
+"""
+
 import logging
 
 import numpy as np
@@ -16,17 +19,23 @@ CONSTANT = 1e-5  # largest difference between two samples' outputs, as a share o
 
 
 def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
-    """Runs each teacher that a lane employs once, on up to 16 images spread over a loader's data set.
+    """Runs each teacher that a lane employs once, on up to 16 images spread over a loader's data
+    set.
 
-    Every rank looks at the same images, so that all end alike. The global generators, the order of the data and what
-    teachers keep (stores, folded weights) stay as they are.
+    Every rank looks at the same images, so that all end alike. The global generators, the order of
+    the data and what teachers keep (stores, folded weights) stay as they are.
 
     Raises:
-        ValueError: for a teacher whose output is not finite on images that are. One whose output is constant is named
-            in a warning: it teaches label smoothing, which does no harm and may be meant.
+        ValueError: for a teacher whose output is not finite on images that are. One whose output is
+            constant is named in a warning: it teaches label smoothing, which does no harm and may
+            be meant.
     """
-    names = dict.fromkeys(teacher for lane in algorithm.lanes.values() if lane.selection is not None
-                          for teacher in lane.selection.teachers)
+    names = dict.fromkeys(
+        teacher
+        for lane in algorithm.lanes.values()
+        if lane.selection is not None
+        for teacher in lane.selection.teachers
+    )
     if not names or isinstance(dataloader.dataset, IterableDataset):
         return
     inputs = algorithm.data_preprocessor(_spread(dataloader), training=False)['inputs']
@@ -39,13 +48,23 @@ def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
         if bad:
             broken.append(_complaint(algorithm.ensemble, name, bad, len(inputs)))
         elif _constant(outputs) and not _constant([inputs]):
-            print_log(f"teacher '{name}' says the same of {len(inputs)} different images (checkpoint "
-                      f'{algorithm.ensemble.checkpoints[name]}): there is nothing to learn from it but label smoothing;'
-                      ' check its weights and its data_preprocessor, python tools/check_teachers.py CONFIG shows more '
-                      '(docs/faults.md)', 'current', logging.WARNING)
+            print_log(
+                f"teacher '{name}' says the same of {len(inputs)} different images (checkpoint "
+                f'{algorithm.ensemble.checkpoints[name]}): there is nothing to learn from it but '
+                'label smoothing;'
+                ' check its weights and its data_preprocessor, python tools/check_teachers.py '
+                'CONFIG shows more '
+                '(docs/faults.md)',
+                'current',
+                logging.WARNING,
+            )
     if broken:
-        raise ValueError('; '.join(broken) + '. Remedy: another checkpoint, or the data_preprocessor that the teacher '
-                         'was trained with; python tools/check_teachers.py CONFIG looks at all of val (docs/faults.md)')
+        raise ValueError(
+            '; '.join(broken)
+            + '. Remedy: another checkpoint, or the data_preprocessor that the teacher '
+            'was trained with; python tools/check_teachers.py CONFIG looks at all of val '
+            '(docs/faults.md)'
+        )
 
 
 def _spread(dataloader: DataLoader) -> dict:
@@ -55,19 +74,43 @@ def _spread(dataloader: DataLoader) -> dict:
     if getattr(dataset, 'takes_views', False):
         places = [View(0, place) for place in places]
     with seeded(0):
-        return next(iter(DataLoader(dataset, len(places), sampler=places, collate_fn=dataloader.collate_fn,
-                                    generator=torch.Generator())))
+        return next(
+            iter(
+                DataLoader(
+                    dataset,
+                    len(places),
+                    sampler=places,
+                    collate_fn=dataloader.collate_fn,
+                    generator=torch.Generator(),
+                )
+            )
+        )
 
 
 def _constant(outputs: list[torch.Tensor]) -> bool:
-    """Whether the samples of a batch have equal rows, up to rounding; one sample alone says nothing."""
+    """Whether the samples of a batch have equal rows, up to rounding; one sample alone says
+    nothing.
+    """
     outputs = [own.float() for own in outputs]
-    return all(len(own) > 1 and (own.amax(0) - own.amin(0)).max() <= CONSTANT * own.abs().max() for own in outputs)
+    return all(
+        len(own) > 1 and (own.amax(0) - own.amin(0)).max() <= CONSTANT * own.abs().max()
+        for own in outputs
+    )
 
 
 def _complaint(ensemble: TeacherEnsemble, name: str, bad: int, count: int) -> str:
-    weights = [key for key, value in ensemble.networks[name].state_dict().items()
-               if torch.is_tensor(value) and not torch.isfinite(value).all()]
-    inside = f'; {len(weights)} of its tensors are not finite, the first is {weights[0]}' if weights else ''
-    return (f"teacher '{name}' gives outputs that are not finite for {bad} of {count} training images (checkpoint "
-            f'{ensemble.checkpoints[name]}{inside})')
+    weights = [
+        key
+        for key, value in ensemble.networks[name].state_dict().items()
+        if torch.is_tensor(value) and not torch.isfinite(value).all()
+    ]
+    inside = (
+        f'; {len(weights)} of its tensors are not finite, the first is {weights[0]}'
+        if weights
+        else ''
+    )
+    return (
+        f"teacher '{name}' gives outputs that are not finite for {bad} of {count} training images "
+        '(checkpoint '
+        f'{ensemble.checkpoints[name]}{inside})'
+    )

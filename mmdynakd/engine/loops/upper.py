@@ -1,4 +1,7 @@
-"""The upper half of a bilevel loop: batches of the validation split, and what the teachers say of it, once."""
+"""The upper half of a bilevel loop: batches of the validation split, and what the teachers say of
+it, once.
+"""
+
 import copy
 import time
 from collections.abc import Mapping
@@ -23,21 +26,25 @@ SAID = 10  # seconds from one progress message to the next
 class UpperSteps:
     """Upper steps of a loop; without a searched lane it does nothing.
 
-    Where the validation split's pipeline is deterministic (which is tried) and the search goes over the split at least
-    once, the teachers' records of it are computed before the first upper step, in file order, and kept.
+    Where the validation split's pipeline is deterministic (which is tried) and the search goes over
+    the split at least once, the teachers' records of it are computed before the first upper step,
+    in file order, and kept.
 
     Args:
         runner: of the search.
-        dataloader: the loader of the split on which θ is learned, or its config (only then records can be kept, unless
-            its data set says its views).
-        cache_mb: at most so many MiB of records are kept, on the teachers' device; 0: teachers run in every upper step.
+        dataloader: the loader of the split on which θ is learned, or its config (only then records
+            can be kept, unless its data set says its views).
+        cache_mb: at most so many MiB of records are kept, on the teachers' device; 0: teachers run
+            in every upper step.
 
     Raises:
-        ValueError: if θ is searched without a validation split, with an empty one or one of unequal numbers of batches
-            on the ranks, or ``cache_mb`` is negative.
+        ValueError: if θ is searched without a validation split, with an empty one or one of unequal
+            numbers of batches on the ranks, or ``cache_mb`` is negative.
     """
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | Mapping | None, cache_mb: int = CACHE_MB) -> None:
+    def __init__(
+        self, runner: Runner, dataloader: DataLoader | Mapping | None, cache_mb: int = CACHE_MB
+    ) -> None:
         if cache_mb < 0:
             raise ValueError(f'train_cfg.upper_cache_mb must be >= 0, got {cache_mb}')
         self.runner, self._cache_mb, self._batches = runner, cache_mb, None
@@ -50,23 +57,29 @@ class UpperSteps:
             try:
                 dataloader = runner.build_dataloader(_with_views(dataloader), seed=runner.seed)
             except ValueError as error:  # MMEngine's data sets cannot serialize nothing
-                raise ValueError('train_cfg.upper_dataloader cannot be built; is its dataset empty? '
-                                 f'({error})') from error
+                raise ValueError(
+                    f'train_cfg.upper_dataloader cannot be built; is its dataset empty? ({error})'
+                ) from error
         check_lengths(dataloader, 'train_cfg.upper_dataloader')
         if not len(dataloader):
-            raise ValueError('the validation split is empty (or smaller than a batch with drop_last): '
-                             'check train_cfg.upper_dataloader.dataset')
+            raise ValueError(
+                'the validation split is empty (or smaller than a batch with drop_last): '
+                'check train_cfg.upper_dataloader.dataset'
+            )
         self._dataloader = dataloader
 
     def run(self, iteration: int, train_batch: dict) -> dict | None:
-        """The upper step before lower step ``iteration`` on ``train_batch``, if one is due; returns its batch."""
+        """The upper step before lower step ``iteration`` on ``train_batch``, if one is due; returns
+        its batch.
+        """
         optim_wrapper = self.runner.optim_wrapper
         if not self.searched or not optim_wrapper.is_upper_step(iteration):
             return None
         algorithm = algorithm_of(self.runner)
         if self._batches is None:
-            self._batches = CyclingBatches(self._dataloader, optim_wrapper.upper_steps_before(iteration),
-                                           self.runner.seed)
+            self._batches = CyclingBatches(
+                self._dataloader, optim_wrapper.upper_steps_before(iteration), self.runner.seed
+            )
             if self._worth_keeping(algorithm):
                 with optim_wrapper.theta_context(algorithm):
                     keep_records(algorithm, self._dataloader, self._cache_mb)
@@ -75,10 +88,19 @@ class UpperSteps:
         return batch
 
     def _worth_keeping(self, algorithm: nn.Module) -> bool:
-        """Whether records may be kept, and the search as a whole (resumed or not) reads each of them at least once."""
-        dataset, planned = self._dataloader.dataset, self.runner.optim_wrapper.upper_steps_before(self.runner.max_iters)
-        return bool(self._cache_mb and algorithm.ensemble.store is None and is_fixed(dataset)
-                    and planned >= len(self._dataloader))
+        """Whether records may be kept, and the search as a whole (resumed or not) reads each of
+        them at least once.
+        """
+        dataset, planned = (
+            self._dataloader.dataset,
+            self.runner.optim_wrapper.upper_steps_before(self.runner.max_iters),
+        )
+        return bool(
+            self._cache_mb
+            and algorithm.ensemble.store is None
+            and is_fixed(dataset)
+            and planned >= len(self._dataloader)
+        )
 
 
 def is_fixed(dataset) -> bool:
@@ -87,15 +109,21 @@ def is_fixed(dataset) -> bool:
 
 
 def keep_records(algorithm: nn.Module, dataloader: DataLoader, limit_mb: int) -> None:
-    """Runs the teachers of the searched lanes over a split, in file order, so that upper steps need not.
+    """Runs the teachers of the searched lanes over a split, in file order, so that upper steps need
+    not.
 
-    Always the same batches, whatever was resumed: a record does not depend on the batch in which it was first read.
+    Always the same batches, whatever was resumed: a record does not depend on the batch in which it
+    was first read.
     """
     memory = RecordStore(limit=limit_mb * 2**20)
     ensemble, start, said = algorithm.ensemble, time.monotonic(), time.monotonic()
     ensemble.memory = memory
-    batches = DataLoader(dataloader.dataset, dataloader.batch_size or 64, collate_fn=dataloader.collate_fn,
-                         generator=torch.Generator())  # else it would draw from the global generator
+    batches = DataLoader(
+        dataloader.dataset,
+        dataloader.batch_size or 64,
+        collate_fn=dataloader.collate_fn,
+        generator=torch.Generator(),
+    )  # else it would draw from the global generator
     for done, data in enumerate(batches, 1):
         algorithm.read_split(data)
         if memory.full or not memory.wanted:
@@ -103,17 +131,27 @@ def keep_records(algorithm: nn.Module, dataloader: DataLoader, limit_mb: int) ->
         if not memory.wanted:  # a preprocessor that does not pass views on
             return
         if memory.full:
-            print_log(f"the teachers' records of the validation split need {memory.wanted / 2**20:.0f} MiB, more than "
-                      f'train_cfg.upper_cache_mb={limit_mb}: teachers run in every upper step', 'current')
+            print_log(
+                f"the teachers' records of the validation split need {memory.wanted / 2**20:.0f} "
+                'MiB, more than '
+                f'train_cfg.upper_cache_mb={limit_mb}: teachers run in every upper step',
+                'current',
+            )
             return
         if time.monotonic() - said > SAID:
             said = time.monotonic()
             left = (said - start) / done * (len(batches) - done)
-            print_log(f"teachers' records of the validation split: {done}/{len(batches)} batches, eta {left:.0f} s",
-                      'current')
-    print_log(f"teachers' records of the {len(batches.dataset)} validation samples are kept "
-              f'({memory.wanted / 2**20:.1f} MiB, {time.monotonic() - start:.1f} s): upper steps run no teacher',
-              'current')
+            print_log(
+                f"teachers' records of the validation split: {done}/{len(batches)} batches, eta "
+                f'{left:.0f} s',
+                'current',
+            )
+    print_log(
+        f"teachers' records of the {len(batches.dataset)} validation samples are kept "
+        f'({memory.wanted / 2**20:.1f} MiB, {time.monotonic() - start:.1f} s): upper steps run no '
+        'teacher',
+        'current',
+    )
 
 
 def _with_views(config: Mapping) -> dict:
@@ -127,6 +165,11 @@ def _with_views(config: Mapping) -> dict:
     if dataset is not None and not getattr(dataset, 'takes_views', False) and len(dataset):
         try:
             dataset = Views(dataset, random=False) if is_deterministic(dataset) else dataset
-        except (KeyError, TypeError, AttributeError, ValueError):  # items of a shape of its own: nothing is kept
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            ValueError,
+        ):  # items of a shape of its own: nothing is kept
             return {**config, 'dataset': dataset}
     return {**config, 'dataset': dataset}

@@ -1,4 +1,5 @@
 """From one config to one optim wrapper a lane and a θ."""
+
 import copy
 from collections.abc import Mapping
 
@@ -21,9 +22,10 @@ class BilevelOptimWrapperConstructor:
     """Builds :class:`BilevelOptimWrapper` for the lanes of a :class:`DynaKD`.
 
     Args:
-        optim_wrapper_cfg: ``student`` and ``theta``, each the config of a MMEngine optim wrapper (optimizer,
-            ``clip_grad``, ``accumulative_counts``, ``type='AmpOptimWrapper'`` …; ``theta`` is Adam(0.01) by default),
-            ``upper_interval`` and ``warmup`` in iterations, ``max_skipped`` in steps.
+        optim_wrapper_cfg: ``student`` and ``theta``, each the config of a MMEngine optim wrapper
+            (optimizer, ``clip_grad``, ``accumulative_counts``, ``type='AmpOptimWrapper'`` …;
+            ``theta`` is Adam(0.01) by default), ``upper_interval`` and ``warmup`` in iterations,
+            ``max_skipped`` in steps.
         paramwise_cfg: MMEngine's, for the students.
 
     Raises:
@@ -34,13 +36,19 @@ class BilevelOptimWrapperConstructor:
         unknown = unknown_names(optim_wrapper_cfg, sorted(KEYS))
         student = optim_wrapper_cfg.get('student')
         if unknown or not isinstance(student, Mapping) or 'optimizer' not in student:
-            raise ValueError(f'optim_wrapper takes {sorted(KEYS)} with student=dict(optimizer=…); unknown: [{unknown}]')
+            raise ValueError(
+                f'optim_wrapper takes {sorted(KEYS)} with student=dict(optimizer=…); unknown: '
+                f'[{unknown}]'
+            )
         self.cfg, self.paramwise_cfg = optim_wrapper_cfg, paramwise_cfg
 
     def __call__(self, model: nn.Module) -> BilevelOptimWrapper:
         algorithm = model.module if is_model_wrapper(model) else model
         if not hasattr(algorithm, 'lanes'):
-            raise ValueError(f'BilevelOptimWrapper trains the lanes of a DynaKD, not a {type(algorithm).__name__}')
+            raise ValueError(
+                'BilevelOptimWrapper trains the lanes of a DynaKD, not a '
+                f'{type(algorithm).__name__}'
+            )
         entries = {}
         for name, lane in algorithm.lanes.items():
             trained = nn.ModuleDict(dict(student=lane.student))
@@ -49,7 +57,9 @@ class BilevelOptimWrapperConstructor:
             entries[name] = self._build('student', trained, self.paramwise_cfg)
             if lane.learns_theta:
                 entries[name + THETA] = self._build('theta', lane.selection, None)
-        options = {k: self.cfg[k] for k in ('upper_interval', 'warmup', 'max_skipped') if k in self.cfg}
+        options = {
+            k: self.cfg[k] for k in ('upper_interval', 'warmup', 'max_skipped') if k in self.cfg
+        }
         return BilevelOptimWrapper(**options, **entries)
 
     def _build(self, key: str, module: nn.Module, paramwise_cfg: dict | None) -> OptimWrapper:

@@ -1,4 +1,5 @@
 """One optimizer a student, one a θ, one backward for all students."""
+
 import contextlib
 from collections.abc import Iterable, Iterator
 
@@ -21,23 +22,31 @@ SKIPPED = '.skipped'  # key of the guard's state; no lane's name has a dot
 class BilevelOptimWrapper(OptimWrapperDict):
     """Steps the students of all lanes, and θ of those that search.
 
-    Entries are named after the lanes (``search``), those of θ ``search.theta``; AMP, accumulation and clipping are
-    each entry's own. Built by :class:`BilevelOptimWrapperConstructor`.
+    Entries are named after the lanes (``search``), those of θ ``search.theta``; AMP, accumulation
+    and clipping are each entry's own. Built by :class:`BilevelOptimWrapperConstructor`.
 
     Args:
         upper_interval: lower steps from one upper step to the next.
         warmup: lower steps before the first upper step; θ stays uniform.
-        max_skipped: a step whose loss or gradient is not finite is skipped, as if its batch had not come; a loop stops
-            after so many in a row of one entry. None or 0 takes every step, and saves copying the students' buffers
-            (BatchNorm's) and reading one number from the device a step.
+        max_skipped: a step whose loss or gradient is not finite is skipped, as if its batch had not
+            come; a loop stops after so many in a row of one entry. None or 0 takes every step, and
+            saves copying the students' buffers (BatchNorm's) and reading one number from the device
+            a step.
         entries: the optim wrappers by name.
     """
 
-    def __init__(self, upper_interval: int = 1, warmup: int = 0, max_skipped: int | None = MAX_SKIPPED,
-                 **entries: OptimWrapper) -> None:
+    def __init__(
+        self,
+        upper_interval: int = 1,
+        warmup: int = 0,
+        max_skipped: int | None = MAX_SKIPPED,
+        **entries: OptimWrapper,
+    ) -> None:
         super().__init__(**entries)
         if upper_interval < 1 or warmup < 0:
-            raise ValueError(f'upper_interval must be >= 1 and warmup >= 0, got {upper_interval} and {warmup}')
+            raise ValueError(
+                f'upper_interval must be >= 1 and warmup >= 0, got {upper_interval} and {warmup}'
+            )
         self.upper_interval, self.warmup = upper_interval, warmup
         self.guard = StepGuard(max_skipped) if max_skipped else None
 
@@ -48,7 +57,7 @@ class BilevelOptimWrapper(OptimWrapperDict):
     @property
     def thetas(self) -> dict[str, OptimWrapper]:
         """θ's entries by lane."""
-        return {name[:-len(THETA)]: entry for name, entry in self.items() if name.endswith(THETA)}
+        return {name[: -len(THETA)]: entry for name, entry in self.items() if name.endswith(THETA)}
 
     def is_upper_step(self, iteration: int) -> bool:
         """Whether the upper step precedes lower step ``iteration`` (from 0)."""
@@ -59,12 +68,17 @@ class BilevelOptimWrapper(OptimWrapperDict):
         return max(0, -((self.warmup - iteration) // self.upper_interval))
 
     def get_lr(self) -> dict[str, list[float]]:
-        """Learning rates to log: one ``lr`` for students that share it, one ``theta.lr`` likewise, else one a lane."""
+        """Learning rates to log: one ``lr`` for students that share it, one ``theta.lr`` likewise,
+        else one a lane.
+        """
         rates = super().get_lr()
-        for key, entries in (('lr', self.lanes), ('theta.lr', [name + THETA for name in self.thetas])):
+        for key, entries in (
+            ('lr', self.lanes),
+            ('theta.lr', [name + THETA for name in self.thetas]),
+        ):
             own = [rates[f'{name}.lr'] for name in entries]
             if own and all(rate == own[0] for rate in own):
-                rates = {k: v for k, v in rates.items() if k[:-len('.lr')] not in entries}
+                rates = {k: v for k, v in rates.items() if k[: -len('.lr')] not in entries}
                 rates[key] = own[0]
         return rates
 
@@ -77,7 +91,9 @@ class BilevelOptimWrapper(OptimWrapperDict):
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """AMP and gradient synchronisation of the lower step; the lanes count alike, so that one speaks for all."""
+        """AMP and gradient synchronisation of the lower step; the lanes count alike, so that one
+        speaks for all.
+        """
         self._watch(model, self.lanes)
         with next(iter(self.lanes.values())).optim_context(model):
             yield
@@ -97,12 +113,15 @@ class BilevelOptimWrapper(OptimWrapperDict):
         """Lower step: one backward through all lanes, then each lane's optimizer.
 
         Args:
-            loss: total loss by lane. Lanes share no trained parameter, so that each gets the gradient of its own.
+            loss: total loss by lane. Lanes share no trained parameter, so that each gets the
+                gradient of its own.
         """
         _backward([(self[name], value) for name, value in loss.items()])
         self._step(loss)
 
-    def update_theta(self, loss: dict[str, torch.Tensor], alpha: dict[str, nn.Parameter]) -> set[str]:
+    def update_theta(
+        self, loss: dict[str, torch.Tensor], alpha: dict[str, nn.Parameter]
+    ) -> set[str]:
         """Upper step: gradients reach α alone, averaged over the ranks; then each θ's optimizer.
 
         Returns:
@@ -115,12 +134,17 @@ class BilevelOptimWrapper(OptimWrapperDict):
             alpha[name].grad = None
             _backward([(entry, value)], inputs=[alpha[name]])
             if alpha[name].grad is None:
-                raise NoHypergradientError(f"lane '{name}': θ got no gradient from the upper loss; a loss of its "
-                                           'distiller detaches the teacher: set its teacher_detach=False')
+                raise NoHypergradientError(
+                    f"lane '{name}': θ got no gradient from the upper loss; a loss of its "
+                    'distiller detaches the teacher: set its teacher_detach=False'
+                )
             all_reduce(alpha[name].grad, op='mean')
             if local is not None:  # of earlier, accumulated steps: averaged already
                 alpha[name].grad += local
-        return {name[:-len(THETA)] for name in self._step({name + THETA: value for name, value in loss.items()})}
+        return {
+            name[: -len(THETA)]
+            for name in self._step({name + THETA: value for name, value in loss.items()})
+        }
 
     def _step(self, loss: dict[str, torch.Tensor]) -> set[str]:
         """Steps each entry whose turn has come; returns those whose loss or gradient is not finite."""
@@ -160,7 +184,8 @@ class BilevelOptimWrapper(OptimWrapperDict):
 def _backward(losses: list[tuple[OptimWrapper, torch.Tensor]], **kwargs) -> None:
     """One backward for all, each loss under its own entry's accumulation and AMP scale.
 
-    Stock ``OptimWrapper.backward`` would go backward once an entry, which DDP's reducer does not allow.
+    Stock ``OptimWrapper.backward`` would go backward once an entry, which DDP's reducer does not
+    allow.
     """
     total = 0
     for entry, loss in losses:

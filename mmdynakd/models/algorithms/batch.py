@@ -1,4 +1,5 @@
 """What a step hands to the lanes."""
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ class Batch:
         draws: the step's random numbers.
         share: see :func:`share_of`.
     """
+
     inputs: torch.Tensor
     data_samples: list
     labels: torch.Tensor | None
@@ -33,9 +35,11 @@ class Batch:
 
 
 def share_of(samples: int, device: torch.device) -> torch.Tensor | None:
-    """This rank's number of samples over the ranks' mean number of them; exactly 1 where all have as many.
+    """This rank's number of samples over the ranks' mean number of them; exactly 1 where all have
+    as many.
 
-    The ranks' gradients are averaged, but their last batches may differ in size. The host does not wait for the sum.
+    The ranks' gradients are averaged, but their last batches may differ in size. The host does not
+    wait for the sum.
 
     Returns:
         0-dim float64; None for one process.
@@ -48,7 +52,9 @@ def share_of(samples: int, device: torch.device) -> torch.Tensor | None:
 
 
 def weighed(loss: torch.Tensor, share: torch.Tensor | None) -> torch.Tensor:
-    """A mean over this rank's samples, so that the mean over the ranks is the mean over the global batch."""
+    """A mean over this rank's samples, so that the mean over the ranks is the mean over the global
+    batch.
+    """
     return loss if share is None else loss * share.to(loss.dtype)
 
 
@@ -61,22 +67,36 @@ class Notes:
         outputs: by teacher that ran, its network's.
         losses: detached, ``lane/name``.
     """
+
     teachers: dict[str, list[str]]
     outputs: dict[str, Any]
     losses: dict[str, torch.Tensor | list[torch.Tensor]]
 
     @classmethod
-    def of(cls, teachers: dict[str, list[str]], records: Records,
-           losses: dict[str, torch.Tensor | list[torch.Tensor]]) -> 'Notes':
+    def of(
+        cls,
+        teachers: dict[str, list[str]],
+        records: Records,
+        losses: dict[str, torch.Tensor | list[torch.Tensor]],
+    ) -> 'Notes':
         outputs = {name: record[OUTPUTS][0] for name, record in records.items()}
-        return cls(teachers, outputs, {
-            name: loss.detach() if isinstance(loss, torch.Tensor) else [part.detach() for part in loss]
-            for name, loss in losses.items()})
+        return cls(
+            teachers,
+            outputs,
+            {
+                name: loss.detach()
+                if isinstance(loss, torch.Tensor)
+                else [part.detach() for part in loss]
+                for name, loss in losses.items()
+            },
+        )
 
 
 def labels_of(data_samples: list[BaseDataElement], device: torch.device) -> torch.Tensor:
     """(B,) class indices; raises ValueError for samples without one label each."""
-    whole = getattr(data_samples, 'labels', None)  # of a batch that came as one, see mmdynakd.models.samples
+    whole = getattr(
+        data_samples, 'labels', None
+    )  # of a batch that came as one, see mmdynakd.models.samples
     if whole is not None:
         return whole.to(device)
     labels = [getattr(sample, 'gt_label', None) for sample in data_samples]
@@ -86,10 +106,16 @@ def labels_of(data_samples: list[BaseDataElement], device: torch.device) -> torc
 
 
 def union(choices: Iterable[Choice]) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """Who must run for all lanes, and on which samples where not on all: ``(names, {teacher: rows})``."""
+    """Who must run for all lanes, and on which samples where not on all: ``(names, {teacher:
+    rows})``.
+    """
     wanted: dict[str, list] = {}
     for choice in choices:
         for teacher in choice.weights:
             wanted.setdefault(teacher, []).append(choice.rows.get(teacher))
-    rows = {teacher: torch.cat(own).unique() for teacher, own in wanted.items() if all(r is not None for r in own)}
+    rows = {
+        teacher: torch.cat(own).unique()
+        for teacher, own in wanted.items()
+        if all(r is not None for r in own)
+    }
     return list(wanted), rows

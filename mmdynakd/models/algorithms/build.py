@@ -1,4 +1,5 @@
 """From constructor arguments to lanes and preprocessors."""
+
 import copy
 from collections.abc import Mapping, Sequence
 
@@ -14,29 +15,39 @@ from mmdynakd.registry import MODELS
 from .lane import Lane
 from .randomness import same_start
 
-BATCH_KEYS = ('batch_augments', )
+BATCH_KEYS = ('batch_augments',)
 
 
 def in_order(teachers: Mapping[str, Mapping], order: Sequence[str] | None) -> Mapping[str, Mapping]:
     """The teachers in ``order``; raises ValueError if it does not name each of them once."""
     if teachers is not None and not isinstance(teachers, Mapping):
-        raise ValueError(f'model.teachers must be a dict, {{name: dict(model=…, checkpoint=…)}}, got {teachers!r}')
+        raise ValueError(
+            f'model.teachers must be a dict, {{name: dict(model=…, checkpoint=…)}}, got '
+            f'{teachers!r}'
+        )
     if order is None:
         return teachers
     if sorted(order) != sorted(teachers):
-        raise ValueError(f'teacher_order must name each of the teachers {list(teachers)} once, got {list(order)}')
+        raise ValueError(
+            f'teacher_order must name each of the teachers {list(teachers)} once, got {list(order)}'
+        )
     return {name: teachers[name] for name in order}
 
 
-def with_preprocessor(architecture: Mapping | nn.Module,
-                      data_preprocessor: Mapping | None) -> tuple[Mapping | nn.Module, dict | None]:
-    """The student's config with its preprocessor, and that preprocessor's config (None for a built student)."""
+def with_preprocessor(
+    architecture: Mapping | nn.Module, data_preprocessor: Mapping | None
+) -> tuple[Mapping | nn.Module, dict | None]:
+    """The student's config with its preprocessor, and that preprocessor's config (None for a built
+    student).
+    """
     if not isinstance(architecture, Mapping):
         return architecture, None
     architecture = classifier_config(architecture)
     own = architecture.get('data_preprocessor')
     if own is None and data_preprocessor:
-        own = {k: v for k, v in copy.deepcopy(dict(data_preprocessor)).items() if k not in BATCH_KEYS}
+        own = {
+            k: v for k, v in copy.deepcopy(dict(data_preprocessor)).items() if k not in BATCH_KEYS
+        }
     if own is not None:
         own = dict(own)
         own.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
@@ -44,21 +55,32 @@ def with_preprocessor(architecture: Mapping | nn.Module,
     return architecture, own
 
 
-def raw_preprocessor(data_preprocessor: Mapping | None, own: Mapping | None,
-                     architecture: Mapping | nn.Module) -> nn.Module:
-    """Stacks the batch as raw pixels (every network normalises for itself) and applies the batch augmentations.
+def raw_preprocessor(
+    data_preprocessor: Mapping | None, own: Mapping | None, architecture: Mapping | nn.Module
+) -> nn.Module:
+    """Stacks the batch as raw pixels (every network normalises for itself) and applies the batch
+    augmentations.
 
-    As in MMPretrain, these are the preprocessor's ``batch_augments`` or else the classifier's ``train_cfg``.
+    As in MMPretrain, these are the preprocessor's ``batch_augments`` or else the classifier's
+    ``train_cfg``.
     """
     source = data_preprocessor or own or {}
-    kept = {k: copy.deepcopy(source[k]) for k in (*BATCH_KEYS, 'to_onehot', 'num_classes') if k in source}
+    kept = {
+        k: copy.deepcopy(source[k])
+        for k in (*BATCH_KEYS, 'to_onehot', 'num_classes')
+        if k in source
+    }
     if isinstance(architecture, Mapping) and architecture.get('train_cfg'):
         kept.setdefault('batch_augments', copy.deepcopy(architecture['train_cfg']))
     return BatchPreprocessor(**kept)
 
 
-def build_lanes(student: nn.Module, teachers: list[str], lanes: Mapping[str, Mapping], defaults: dict) -> nn.ModuleDict:
-    """One lane a name, each with a copy of the student; every lane is built from the same random state."""
+def build_lanes(
+    student: nn.Module, teachers: list[str], lanes: Mapping[str, Mapping], defaults: dict
+) -> nn.ModuleDict:
+    """One lane a name, each with a copy of the student; every lane is built from the same random
+    state.
+    """
     if not isinstance(lanes, Mapping):
         raise ValueError(f'model.lanes must be a dict, {{name: overrides}}, got {lanes!r}')
     for name, overrides in lanes.items():
@@ -74,21 +96,30 @@ def _build_lane(student: nn.Module, setting: Mapping, teachers: list[str]) -> La
     if setting['distribution'] is None:
         return Lane(student, None, None, **own)
     employed, distiller = list(setting['teachers'] or teachers), setting['distiller']
-    if isinstance(distiller, Mapping) and set(distiller) == set(teachers):  # one a teacher, of the whole ensemble
+    if isinstance(distiller, Mapping) and set(distiller) == set(
+        teachers
+    ):  # one a teacher, of the whole ensemble
         distiller = {teacher: distiller[teacher] for teacher in employed}
     selection = _as_module(setting['distribution'], CategoricalDistribution, teachers=employed)
-    distiller = CategoricalDistiller(distiller, employed, setting['relaxation'], selection.learnable)
+    distiller = CategoricalDistiller(
+        distiller, employed, setting['relaxation'], selection.learnable
+    )
     return Lane(student, selection, distiller, **own)
 
 
 def _merge(defaults: dict, overrides: Mapping) -> dict:
-    """A lane's settings; a lane that learns from labels alone gives them weight 1 unless it says otherwise."""
+    """A lane's settings; a lane that learns from labels alone gives them weight 1 unless it says
+    otherwise.
+    """
     merged = {**defaults, **overrides}
     if merged['distribution'] is None:
         return {**merged, 'student_loss_weight': overrides.get('student_loss_weight', 1.0)}
     if 'type' in merged['distribution']:  # another selection has arguments of its own
         return merged
-    return {**merged, 'distribution': {**(defaults['distribution'] or {}), **merged['distribution']}}
+    return {
+        **merged,
+        'distribution': {**(defaults['distribution'] or {}), **merged['distribution']},
+    }
 
 
 def _as_module(cfg: Mapping, default: type, **kwargs) -> nn.Module:
@@ -98,8 +129,11 @@ def _as_module(cfg: Mapping, default: type, **kwargs) -> nn.Module:
 
 def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> None:
     if not is_lane_name(name) or hasattr(nn.ModuleDict, name):
-        raise ValueError(f"lane name {name!r} must be non-empty text without '.', '/', '\\', 'loss' or control "
-                         "characters, of at most 100 letters, and no name of torch's ModuleDict ('train', 'keys', …)")
+        raise ValueError(
+            f"lane name {name!r} must be non-empty text without '.', '/', '\\', 'loss' or control "
+            "characters, of at most 100 letters, and no name of torch's ModuleDict ('train', "
+            "'keys', …)"
+        )
     if not isinstance(overrides, Mapping):
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}, got {overrides!r}')
     unknown = unknown_names(overrides, defaults)
@@ -107,4 +141,7 @@ def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[st
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}; unknown: {unknown}')
     unknown = unknown_names(overrides.get('teachers') or [], teachers)
     if unknown:
-        raise ValueError(f'lanes.{name}.teachers names no teachers of the ensemble: [{unknown}]; there are {teachers}')
+        raise ValueError(
+            f'lanes.{name}.teachers names no teachers of the ensemble: [{unknown}]; there are '
+            f'{teachers}'
+        )

@@ -1,4 +1,5 @@
 """The multi-teacher algorithm: lanes of students over one ensemble of teachers."""
+
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -28,65 +29,86 @@ Losses = dict[str, torch.Tensor]
 class DynaKD(BaseAlgorithm):
     """Students that learn from one sampled teacher a step (DynaKD, AAAI 2024).
 
-    All lanes see the same batch, augmentation and uniform number; each distinct teacher runs once a step for all.
+    All lanes see the same batch, augmentation and uniform number; each distinct teacher runs once a
+    step for all.
 
     Args:
         architecture: config of the student, a MMPretrain classifier.
         teachers: see :class:`TeacherEnsemble`.
-        distiller: see :class:`CategoricalDistiller`: config of a MMRazor distiller, or one per teacher by name.
+        distiller: see :class:`CategoricalDistiller`: config of a MMRazor distiller, or one per
+            teacher by name.
         distribution: arguments of :class:`CategoricalDistribution`; by default θ is learned.
-        lanes: ``{name: overrides}``, overrides among ``distribution`` (None: labels only; with ``type`` any
-            selection), ``distiller``, ``relaxation``, ``student_loss_weight``, ``upper_objective``, ``virtual_lr`` and
-            ``teachers`` (names of those it employs, by default all). By default one lane, ``search``.
+        lanes: ``{name: overrides}``, overrides among ``distribution`` (None: labels only; with
+            ``type`` any selection), ``distiller``, ``relaxation``, ``student_loss_weight``,
+            ``upper_objective``, ``virtual_lr`` and ``teachers`` (names of those it employs, by
+            default all). By default one lane, ``search``.
         relaxation: ``'outputs'`` or ``'losses'``, see :class:`CategoricalDistiller`.
         student_loss_weight: factor on the students' own label loss.
-        upper_objective: what the upper step minimises: ``'first_order'``, the distillation loss at frozen weights
-            (eq. 3), or ``'unrolled'``, the label loss after one virtual step, see :func:`mmdynakd.functional.unrolled`.
+        upper_objective: what the upper step minimises: ``'first_order'``, the distillation loss at
+            frozen weights (eq. 3), or ``'unrolled'``, the label loss after one virtual step, see
+            :func:`mmdynakd.functional.unrolled`.
         virtual_lr: ξ of that step; None takes the students' learning rate at hand.
         draw_seed: seed of the draws; None takes the run's seed.
-        teacher_order: the teachers' names in their order, where that of the mapping may be lost: MMEngine sorts the
-            keys of a config that it dumps, so ``tools/train.py`` writes the order here.
-        store: folder, or ``dict(path=…, dtype='float16')``, where what teachers record of a view is kept for later
-            epochs, lanes and runs, see :class:`RecordStore`; the training data must say its views (docs/data.md).
-        fast: the switch for speed: None, ``'fp32'`` (equal to rounding), ``'bf16'``, or see :class:`Fast`.
-        sync_bn: BatchNorm of students and connectors over the global batch, see :class:`SyncBatchNorm`; without it each
-            process has statistics of its own.
-        data_preprocessor: the student's preprocessor, unless ``architecture`` has its own; its ``batch_augments``
-            apply to the raw batch that students and teachers share.
+        teacher_order: the teachers' names in their order, where that of the mapping may be lost:
+            MMEngine sorts the keys of a config that it dumps, so ``tools/train.py`` writes the
+            order here.
+        store: folder, or ``dict(path=…, dtype='float16')``, where what teachers record of a view is
+            kept for later epochs, lanes and runs, see :class:`RecordStore`; the training data must
+            say its views (docs/data.md).
+        fast: the switch for speed: None, ``'fp32'`` (equal to rounding), ``'bf16'``, or see
+            :class:`Fast`.
+        sync_bn: BatchNorm of students and connectors over the global batch, see
+            :class:`SyncBatchNorm`; without it each process has statistics of its own.
+        data_preprocessor: the student's preprocessor, unless ``architecture`` has its own; its
+            ``batch_augments`` apply to the raw batch that students and teachers share.
 
     Raises:
         ValueError: no teachers, another class count, an unknown lane key, see also the components.
     """
 
-    def __init__(self,
-                 architecture: Mapping | nn.Module,
-                 teachers: Mapping[str, Mapping],
-                 distiller: Mapping,
-                 distribution: Mapping | None = None,
-                 lanes: Mapping[str, Mapping] | None = None,
-                 relaxation: str = 'outputs',
-                 student_loss_weight: float = 0.0,
-                 upper_objective: str = 'first_order',
-                 virtual_lr: float | None = None,
-                 draw_seed: int | None = None,
-                 teacher_order: Sequence[str] | None = None,
-                 fast: str | Mapping | None = None,
-                 store: str | Mapping | None = None,
-                 sync_bn: bool = False,
-                 data_preprocessor: Mapping | None = None,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        architecture: Mapping | nn.Module,
+        teachers: Mapping[str, Mapping],
+        distiller: Mapping,
+        distribution: Mapping | None = None,
+        lanes: Mapping[str, Mapping] | None = None,
+        relaxation: str = 'outputs',
+        student_loss_weight: float = 0.0,
+        upper_objective: str = 'first_order',
+        virtual_lr: float | None = None,
+        draw_seed: int | None = None,
+        teacher_order: Sequence[str] | None = None,
+        fast: str | Mapping | None = None,
+        store: str | Mapping | None = None,
+        sync_bn: bool = False,
+        data_preprocessor: Mapping | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         fast = Fast.parse(fast)
         architecture, own = with_preprocessor(architecture, data_preprocessor)
-        with torch.random.fork_rng(devices=[]):  # where the student starts does not depend on the teachers
-            ensemble = TeacherEnsemble(in_order(teachers, teacher_order), own, fast, RecordStore.parse(store))
-        super().__init__(architecture, raw_preprocessor(data_preprocessor, own, architecture), init_cfg)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # where the student starts does not depend on the teachers
+            ensemble = TeacherEnsemble(
+                in_order(teachers, teacher_order), own, fast, RecordStore.parse(store)
+            )
+        super().__init__(
+            architecture, raw_preprocessor(data_preprocessor, own, architecture), init_cfg
+        )
         student = self.architecture
         del self.architecture  # it lives in the lanes
         ensemble.check_classes(student)
         object.__setattr__(self, 'ensemble', ensemble)
-        defaults = dict(distribution=distribution or {}, distiller=distiller, relaxation=relaxation,
-                        student_loss_weight=student_loss_weight, upper_objective=upper_objective,
-                        virtual_lr=virtual_lr, teachers=None)
+        defaults = dict(
+            distribution=distribution or {},
+            distiller=distiller,
+            relaxation=relaxation,
+            student_loss_weight=student_loss_weight,
+            upper_objective=upper_objective,
+            virtual_lr=virtual_lr,
+            teachers=None,
+        )
         self.lanes = build_lanes(student, ensemble.names, lanes or dict(search={}), defaults)
         self._lane_defaults = defaults
         for lane in self.lanes.values():
@@ -99,10 +121,13 @@ class DynaKD(BaseAlgorithm):
         self.notes = Notes({}, {}, {})
         self._upper_logs: dict[str, torch.Tensor] = {}
         self._share: torch.Tensor | None = None  # of the batch whose losses are parsed next
-        self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_parameters() if n.endswith('.alpha')]
+        self._ddp_params_and_buffers_to_ignore = [
+            n for n, _ in self.named_parameters() if n.endswith('.alpha')
+        ]
 
     def __getattr__(self, name: str):
-        # MMRazor calls an algorithm's student `architecture`: here that of the first lane, once lanes are built.
+        # MMRazor calls an algorithm's student `architecture`: here that of the first lane, once
+        # lanes are built.
         modules = self.__dict__.get('_modules', {})
         if name == 'architecture' and 'lanes' in modules:
             return next(iter(modules['lanes'].values())).student
@@ -116,11 +141,15 @@ class DynaKD(BaseAlgorithm):
     def check_lanes(self, lanes: Mapping[str, Mapping]) -> None:
         """Raises what building ``lanes`` instead of this algorithm's own would raise."""
         if lanes:
-            build_lanes(copy.deepcopy(self.architecture), self.ensemble.names, lanes, self._lane_defaults)
+            build_lanes(
+                copy.deepcopy(self.architecture), self.ensemble.names, lanes, self._lane_defaults
+            )
 
     def init_weights(self) -> None:
-        same_start(self.lanes.values(), lambda lane: [m.init_weights() for m in lane.children()
-                                                      if hasattr(m, 'init_weights')])
+        same_start(
+            self.lanes.values(),
+            lambda lane: [m.init_weights() for m in lane.children() if hasattr(m, 'init_weights')],
+        )
 
     def loss(self, inputs: torch.Tensor, data_samples: list[BaseDataElement]) -> Losses:
         """Lower step of every lane: ``{lane/loss name: loss}``.
@@ -133,8 +162,14 @@ class DynaKD(BaseAlgorithm):
         choices = {name: lane.choose(draws, labels) for name, lane in self.lanes.items()}
         names, rows = union(choices.values())
         records = self.ensemble.run(names, inputs, rows, self._views(data_samples))
-        batch = Batch(self._student_inputs(inputs), data_samples, labels, records, draws,
-                      share_of(len(inputs), inputs.device))
+        batch = Batch(
+            self._student_inputs(inputs),
+            data_samples,
+            labels,
+            records,
+            draws,
+            share_of(len(inputs), inputs.device),
+        )
         self._share = batch.share
         losses: Losses = {}
         for name, lane in self.lanes.items():
@@ -142,13 +177,17 @@ class DynaKD(BaseAlgorithm):
             with self.ensemble.fast.autocast(inputs.device):
                 own = lane.loss(batch, choices[name])
             losses.update({f'{name}/{key}': value for key, value in own.items()})
-        self.notes = Notes.of({name: list(choice.weights) for name, choice in choices.items()}, records, losses)
+        self.notes = Notes.of(
+            {name: list(choice.weights) for name, choice in choices.items()}, records, losses
+        )
         self.step += 1
         return losses
 
-    def upper_losses(self, val: dict, train: dict | None = None,
-                     lr: Mapping[str, float] | None = None) -> dict[str, torch.Tensor]:
-        """Upper step of every searched lane: ``{lane: scalar}``, by the rank's share; each teacher runs once a batch.
+    def upper_losses(
+        self, val: dict, train: dict | None = None, lr: Mapping[str, float] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Upper step of every searched lane: ``{lane: scalar}``, by the rank's share; each teacher
+        runs once a batch.
 
         Args:
             val: preprocessed batch of the validation split.
@@ -156,17 +195,26 @@ class DynaKD(BaseAlgorithm):
             lr: learning rate by lane, for unrolled lanes without a ``virtual_lr``.
         """
         val, losses = self._batch(val, self.searched.values(), fixed=True), {}
-        unrolled = {name: lane for name, lane in self.searched.items() if lane.upper_objective == 'unrolled'}
+        unrolled = {
+            name: lane for name, lane in self.searched.items() if lane.upper_objective == 'unrolled'
+        }
         train = self._batch(train, unrolled.values()) if unrolled else None
         for name, lane in self.searched.items():
             with self.ensemble.fast.autocast(val.inputs.device):
-                losses[name] = unrolled_upper_loss(lane, val, train, lane.virtual_lr or lr[name]) \
-                    if name in unrolled else upper_loss(lane, val)
+                losses[name] = (
+                    unrolled_upper_loss(lane, val, train, lane.virtual_lr or lr[name])
+                    if name in unrolled
+                    else upper_loss(lane, val)
+                )
         teachers = {name: lane.selection.teachers for name, lane in self.searched.items()}
-        self.notes = Notes.of(teachers, val.records, {f'{name}/upper_loss': loss for name, loss in losses.items()})
+        self.notes = Notes.of(
+            teachers, val.records, {f'{name}/upper_loss': loss for name, loss in losses.items()}
+        )
         return losses
 
-    def upper_step(self, data: dict, optim_wrapper, train_data: dict | None = None) -> dict[str, torch.Tensor]:
+    def upper_step(
+        self, data: dict, optim_wrapper, train_data: dict | None = None
+    ) -> dict[str, torch.Tensor]:
         """One step on θ from a batch of the validation split; returns the upper losses by lane.
 
         Args:
@@ -178,62 +226,97 @@ class DynaKD(BaseAlgorithm):
             ValueError: without ``train_data`` where it is needed.
         """
         if self.needs_train_batch and train_data is None:
-            raise ValueError("upper_objective='unrolled' takes a virtual step on a training batch: give train_data")
+            raise ValueError(
+                "upper_objective='unrolled' takes a virtual step on a training batch: give "
+                'train_data'
+            )
         with optim_wrapper.theta_context(self):
             val = self.data_preprocessor(data, training=False)
-            train = self.data_preprocessor(train_data, training=True) if self.needs_train_batch else None
+            train = (
+                self.data_preprocessor(train_data, training=True)
+                if self.needs_train_batch
+                else None
+            )
             lr = {name: optim_wrapper[name].get_lr()['lr'][0] for name in self.searched}
             losses = self.upper_losses(val, train, lr)
         alphas = {name: lane.selection.alpha for name, lane in self.searched.items()}
         faulty = optim_wrapper.update_theta(losses, alphas)
         losses = {name: loss.detach().clone() for name, loss in losses.items()}
         for loss in losses.values():
-            all_reduce(loss, op='mean')  # that of the global batch, so that all ranks report one number
-        self._upper_logs = {f'{name}/upper_loss': loss for name, loss in losses.items() if name not in faulty}
+            all_reduce(
+                loss, op='mean'
+            )  # that of the global batch, so that all ranks report one number
+        self._upper_logs = {
+            f'{name}/upper_loss': loss for name, loss in losses.items() if name not in faulty
+        }
         return losses
 
     def read_split(self, data: dict) -> None:
-        """Runs the teachers of the searched lanes on a batch of the validation split, for ``ensemble.memory``."""
-        self._records(self.data_preprocessor(data, training=False), self.searched.values(), fixed=True)
+        """Runs the teachers of the searched lanes on a batch of the validation split, for
+        ``ensemble.memory``.
+        """
+        self._records(
+            self.data_preprocessor(data, training=False), self.searched.values(), fixed=True
+        )
 
     @property
     def needs_train_batch(self) -> bool:
         return any(lane.upper_objective == 'unrolled' for lane in self.searched.values())
 
-    def _labels(self, data_samples: list[BaseDataElement], device: torch.device) -> torch.Tensor | None:
+    def _labels(
+        self, data_samples: list[BaseDataElement], device: torch.device
+    ) -> torch.Tensor | None:
         needed = any(lane.needs_labels for lane in self.lanes.values())
         return labels_of(data_samples, device) if needed else None
 
     def _draws(self) -> Draws:
         return Draws(self.draw_seed or 0, self.step, get_rank(), get_world_size())
 
-    def _views(self, data_samples: Sequence[BaseDataElement], fixed: bool = False) -> BatchViews | None:
+    def _views(
+        self, data_samples: Sequence[BaseDataElement], fixed: bool = False
+    ) -> BatchViews | None:
         views = getattr(data_samples, 'views', None)
         if views is None and self.ensemble.store is not None and not fixed:
-            raise ValueError('model.store keeps records by view, but the batch does not say its views: use '
-                             'mmdynakd.ArrayDataset or mmdynakd.Views as the data set, with mmdynakd.ViewSampler, and '
-                             'no batch_augments (docs/data.md); or set model.store=None')
+            raise ValueError(
+                'model.store keeps records by view, but the batch does not say its views: use '
+                'mmdynakd.ArrayDataset or mmdynakd.Views as the data set, with '
+                'mmdynakd.ViewSampler, and '
+                'no batch_augments (docs/data.md); or set model.store=None'
+            )
         return views
 
     def _batch(self, data: dict, lanes: Iterable[Lane], fixed: bool = False) -> Batch:
         inputs, samples = data['inputs'], data['data_samples']
-        return Batch(self._student_inputs(inputs), samples, self._labels(samples, inputs.device),
-                     self._records(data, lanes, fixed), self._draws(), share_of(len(inputs), inputs.device))
+        return Batch(
+            self._student_inputs(inputs),
+            samples,
+            self._labels(samples, inputs.device),
+            self._records(data, lanes, fixed),
+            self._draws(),
+            share_of(len(inputs), inputs.device),
+        )
 
     def _records(self, data: dict, lanes: Iterable[Lane], fixed: bool) -> Records:
         """Of a batch of a searched step: all teachers of ``lanes`` run on all samples."""
         names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
-        return self.ensemble.run(names, data['inputs'], views=self._views(data['data_samples'], fixed), fixed=fixed)
+        return self.ensemble.run(
+            names, data['inputs'], views=self._views(data['data_samples'], fixed), fixed=fixed
+        )
 
     def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
-        """``{lane: total loss}``, by the rank's share, for the optim wrapper, and the log variables ``lane/name``.
+        """``{lane: total loss}``, by the rank's share, for the optim wrapper, and the log variables
+        ``lane/name``.
 
         The upper step's loss is logged with the lower step that follows it.
         """
         totals, log_vars = {}, self._upper_logs
         self._upper_logs = {}
         for name in self.lanes:
-            own = {key.split('/', 1)[1]: value for key, value in losses.items() if key.startswith(f'{name}/')}
+            own = {
+                key.split('/', 1)[1]: value
+                for key, value in losses.items()
+                if key.startswith(f'{name}/')
+            }
             total, parsed = super().parse_losses(own)
             totals[name] = weighed(total, self._share)
             log_vars.update({f'{name}/{key}': value for key, value in parsed.items()})
@@ -249,8 +332,10 @@ class DynaKD(BaseAlgorithm):
         """Predictions of every lane's student on one batch of a data loader."""
         data = self.data_preprocessor(data, training=False)
         inputs = self._student_inputs(data['inputs'])
-        return {name: lane.student(inputs, copy.deepcopy(data.get('data_samples')), mode='predict')
-                for name, lane in self.lanes.items()}
+        return {
+            name: lane.student(inputs, copy.deepcopy(data.get('data_samples')), mode='predict')
+            for name, lane in self.lanes.items()
+        }
 
     def _student_inputs(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.ensemble.fast.layout(own_inputs(self.architecture, inputs))

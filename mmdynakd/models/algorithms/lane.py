@@ -1,4 +1,5 @@
 """A lane: one student in training."""
+
 import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,7 +26,8 @@ class Lane(nn.Module):
     """Student + selection + distiller.
 
     Args:
-        student: MMPretrain classifier, called with ``mode='loss'`` so that recorders also see labels.
+        student: MMPretrain classifier, called with ``mode='loss'`` so that recorders also see
+            labels.
         selection: who teaches; None trains on the labels alone.
         distiller: compares student and teachers; None with ``selection`` None.
         student_loss_weight: factor on the student's own (label) loss; the paper's L has none (0).
@@ -36,14 +38,24 @@ class Lane(nn.Module):
         ValueError: for another ``upper_objective``, or a ``virtual_lr`` that is not positive.
     """
 
-    def __init__(self, student: nn.Module, selection: Selection | None, distiller: CategoricalDistiller | None,
-                 student_loss_weight: float, upper_objective: str = 'first_order',
-                 virtual_lr: float | None = None) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        selection: Selection | None,
+        distiller: CategoricalDistiller | None,
+        student_loss_weight: float,
+        upper_objective: str = 'first_order',
+        virtual_lr: float | None = None,
+    ) -> None:
         super().__init__()
         if upper_objective not in OBJECTIVES:
-            raise ValueError(f'upper_objective must be one of {OBJECTIVES}, got {upper_objective!r}')
+            raise ValueError(
+                f'upper_objective must be one of {OBJECTIVES}, got {upper_objective!r}'
+            )
         if virtual_lr is not None and not virtual_lr > 0:
-            raise ValueError(f'virtual_lr must be > 0, or None for the learning rate at hand, got {virtual_lr!r}')
+            raise ValueError(
+                f'virtual_lr must be > 0, or None for the learning rate at hand, got {virtual_lr!r}'
+            )
         self.upper_objective, self.virtual_lr = upper_objective, virtual_lr
         self.student, self.selection, self.distiller = student, selection, distiller
         self.student_loss_weight = student_loss_weight
@@ -66,13 +78,15 @@ class Lane(nn.Module):
         """BatchNorm over the ranks.
 
         Raises:
-            ValueError: where ranks may have drawn different teachers, each with a connector of its own: those that did
-                not draw one would not take part in its statistics.
+            ValueError: where ranks may have drawn different teachers, each with a connector of its
+                own: those that did not draw one would not take part in its statistics.
         """
         apart = self.distiller is not None and len(self.distiller.distillers) > 1
         if apart and getattr(self.selection, 'granularity', 'step') == 'sample':
-            raise ValueError("sync_bn does not go with a distiller a teacher and granularity='sample': set "
-                             "sync_bn=False, or granularity='step'")
+            raise ValueError(
+                "sync_bn does not go with a distiller a teacher and granularity='sample': set "
+                "sync_bn=False, or granularity='step'"
+            )
         synchronize(self)
 
     @property
@@ -90,9 +104,17 @@ class Lane(nn.Module):
         """Lower step (eq. 4): ``θ̂ · L_d(f_T̂(x), f_S(x; w))``, plus the weighted label loss."""
         with self.recording(choice.weights):
             own = self.student(batch.inputs, batch.data_samples, mode='loss')
-        weight = self.student_loss_weight  # the prefix, as MMRazor's, keeps the name 'loss' for the total
-        losses = {f'student.{key}': weight * value if 'loss' in key else value for key, value in own.items()} \
-            if weight else {}
+        weight = (
+            self.student_loss_weight
+        )  # the prefix, as MMRazor's, keeps the name 'loss' for the total
+        losses = (
+            {
+                f'student.{key}': weight * value if 'loss' in key else value
+                for key, value in own.items()
+            }
+            if weight
+            else {}
+        )
         if choice.weights:
             choice = self._weighed(choice, batch)
             losses.update(_distinct(self.distiller.compute_distill_losses(batch.records, choice)))
@@ -102,11 +124,16 @@ class Lane(nn.Module):
         if not self.selection.needs_evidence:
             return choice
         logits = self._logits.get_recorder('logits').get_record_data()
-        return self.selection.weigh(choice, Evidence(
-            batch.labels, plain_record(logits.detach()),
-            {name: batch.records[name][OUTPUTS][0] for name in choice.weights},
-            self._adapted_logits,
-            1.0 if batch.share is None else batch.share))
+        return self.selection.weigh(
+            choice,
+            Evidence(
+                batch.labels,
+                plain_record(logits.detach()),
+                {name: batch.records[name][OUTPUTS][0] for name in choice.weights},
+                self._adapted_logits,
+                1.0 if batch.share is None else batch.share,
+            ),
+        )
 
     @torch.no_grad()
     def _adapted_logits(self, teacher: str) -> torch.Tensor:
@@ -129,7 +156,9 @@ class Lane(nn.Module):
 
 
 def _logits_recorder(student: nn.Module) -> RecorderManager:
-    """Records what the student's classifier gives: its head, or the whole network of a ``TimmClassifier``."""
+    """Records what the student's classifier gives: its head, or the whole network of a
+    ``TimmClassifier``.
+    """
     source = 'head' if hasattr(student, 'head') else 'model'
     with DefaultScope.overwrite_default_scope('mmrazor'):
         recorders = RecorderManager(dict(logits=dict(type='ModuleOutputs', source=source)))

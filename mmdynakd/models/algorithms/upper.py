@@ -1,4 +1,5 @@
 """Upper step of a lane: the loss whose gradient moves θ."""
+
 import contextlib
 from collections.abc import Iterator
 
@@ -30,27 +31,38 @@ def upper_loss(lane: Lane, val: Batch) -> torch.Tensor:
 
 
 def unrolled_upper_loss(lane: Lane, val: Batch, train: Batch, lr: float) -> torch.Tensor:
-    """Second order: the label loss on ``val`` after one virtual step on ``train``, see :func:`unrolled`.
+    """Second order: the label loss on ``val`` after one virtual step on ``train``, see
+    :func:`unrolled`.
 
-    The virtual step is the lower step with the relaxed teacher (train mode, label loss included, plain SGD at ``lr``);
-    neither weights nor BatchNorm buffers move. The label loss is taken in eval mode. All in full precision, AMP or
-    not: torch's forward mode does not go with autocast, and the gradient is a small difference.
+    The virtual step is the lower step with the relaxed teacher (train mode, label loss included,
+    plain SGD at ``lr``); neither weights nor BatchNorm buffers move. The label loss is taken in
+    eval mode. All in full precision, AMP or not: torch's forward mode does not go with autocast,
+    and the gradient is a small difference.
     """
     selection, theta = lane.selection, lane.selection.theta()
     params = {name: p for name, p in _trained(lane).items() if p.requires_grad}
 
     def train_loss(w, theta):
         buffers = {name: b.clone() for name, b in lane.named_buffers()}
-        seed_step(train.draws.seed, train.draws.step)  # what Dropout draws is the same in every pass
-        loss = functional_call(lane, {**w, **buffers}, (lambda: _lower_loss(lane, train, theta), ))
+        seed_step(
+            train.draws.seed, train.draws.step
+        )  # what Dropout draws is the same in every pass
+        loss = functional_call(lane, {**w, **buffers}, (lambda: _lower_loss(lane, train, theta),))
         return weighed(loss, train.share)
 
     def val_loss(w):
         with _mode(lane, training=False):
-            return weighed(functional_call(lane, w, (lambda: _label_loss(lane, val), )), val.share)
+            return weighed(functional_call(lane, w, (lambda: _label_loss(lane, val),)), val.share)
 
     with _explained(lane), torch.autocast(val.inputs.device.type, enabled=False):
-        loss = unrolled(theta, params, train_loss, val_loss, lr, lambda gradient: all_reduce(gradient, op='mean'))
+        loss = unrolled(
+            theta,
+            params,
+            train_loss,
+            val_loss,
+            lr,
+            lambda gradient: all_reduce(gradient, op='mean'),
+        )
     lane.forget()  # dual numbers are of no use outside
     return loss + selection.regularizer(theta) if selection.entropy_weight else loss
 
@@ -96,5 +108,6 @@ def _explained(lane: Lane) -> Iterator[None]:
         yield
     except NoHypergradientError as error:
         names = [n for d in lane.distiller.distillers.values() for n in d.distill_losses]
-        raise NoHypergradientError(f"{error}: one of the losses {names} detaches the teacher; set its "
-                                   'teacher_detach=False') from error
+        raise NoHypergradientError(
+            f'{error}: one of the losses {names} detaches the teacher; set its teacher_detach=False'
+        ) from error

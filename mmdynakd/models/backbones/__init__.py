@@ -1,4 +1,5 @@
 """Backbones that MMPretrain lacks."""
+
 from .cifar_mobilenet_v2 import CifarMobileNetV2, CifarMobileNetV2Features
 from .cifar_repvgg import CifarRepVGG
 from .cifar_resnet import CifarResNet
@@ -8,6 +9,15 @@ from .cifar_vgg import CifarVGG, CifarVGGFeatures
 from .cifar_wide_resnet import CifarWideResNet, CifarWideResNetRaw
 
 __all__ = [
-    'CifarMobileNetV2', 'CifarMobileNetV2Features', 'CifarRepVGG', 'CifarResNet', 'CifarShuffleNetV1',
-    'CifarShuffleNetV2', 'CifarShuffleNetV2Stages', 'CifarVGG', 'CifarVGGFeatures', 'CifarWideResNet',
-    'CifarWideResNetRaw']
+    'CifarMobileNetV2',
+    'CifarMobileNetV2Features',
+    'CifarRepVGG',
+    'CifarResNet',
+    'CifarShuffleNetV1',
+    'CifarShuffleNetV2',
+    'CifarShuffleNetV2Stages',
+    'CifarVGG',
+    'CifarVGGFeatures',
+    'CifarWideResNet',
+    'CifarWideResNetRaw',
+]

@@ -1,4 +1,5 @@
 """MobileNetV2 for 32x32 images, in the two forms that public checkpoints have."""
+
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,8 @@ from mmdynakd.registry import MODELS
 
 from .parts import HE_NORMAL, conv_bn, rising_stages, run_stages
 
-# the paper's table 2 with the second stage at stride 1: (channels, blocks, stride) of the seven stages
+# the paper's table 2 with the second stage at stride 1: (channels, blocks, stride) of the seven
+# stages
 STAGES = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 
 
@@ -31,13 +33,18 @@ class InvertedResidual(nn.Module):
 def _plain_block(before: int, after: int, stride: int, expansion: int) -> InvertedResidual:
     """Layers numbered through (``conv.{0-7}``), ReLU, an expansion even by the factor of 1."""
     middle = before * expansion
-    layers = [*conv_bn(before, middle), *conv_bn(middle, middle, 3, stride, groups=middle),
-              *conv_bn(middle, after, act=None)]
+    layers = [
+        *conv_bn(before, middle),
+        *conv_bn(middle, middle, 3, stride, groups=middle),
+        *conv_bn(middle, after, act=None),
+    ]
     return InvertedResidual(layers, stride == 1 and before == after)
 
 
 def _nested_block(before: int, after: int, stride: int, expansion: int) -> InvertedResidual:
-    """Convolution, batch norm and ReLU6 grouped (``conv.0.{0,1}``), no expansion by the factor of 1."""
+    """Convolution, batch norm and ReLU6 grouped (``conv.0.{0,1}``), no expansion by the factor of
+    1.
+    """
     middle = before * expansion
     expand = [nn.Sequential(*conv_bn(before, middle, act=nn.ReLU6))] if expansion != 1 else []
     depthwise = nn.Sequential(*conv_bn(middle, middle, 3, stride, groups=middle, act=nn.ReLU6))
@@ -45,12 +52,18 @@ def _nested_block(before: int, after: int, stride: int, expansion: int) -> Inver
     return InvertedResidual(layers, stride == 1 and before == after)
 
 
-def _stages(block, before: int, widths: Sequence[int], expansion: int) -> list[list[InvertedResidual]]:
+def _stages(
+    block, before: int, widths: Sequence[int], expansion: int
+) -> list[list[InvertedResidual]]:
     stages = []
     for index, (after, (_, blocks, stride)) in enumerate(zip(widths, STAGES)):
         factor = expansion if index else 1
-        stages.append([block(before, after, stride, factor),
-                       *(block(after, after, 1, factor) for _ in range(blocks - 1))])
+        stages.append(
+            [
+                block(before, after, stride, factor),
+                *(block(after, after, 1, factor) for _ in range(blocks - 1)),
+            ]
+        )
         before = after
     return stages
 
@@ -62,42 +75,57 @@ def _positive(name: str, **numbers: float) -> None:
 
 
 def _divisible(channels: float) -> int:
-    """The nearest multiple of 8, at least 8, one step up where rounding would lose over 10 per cent."""
+    """The nearest multiple of 8, at least 8, one step up where rounding would lose over 10 per
+    cent.
+    """
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * channels else nearest + 8
 
 
 @MODELS.register_module()
 class CifarMobileNetV2(BaseModule):
-    """MobileNetV2 for CIFAR as the public CRD / mdistiller code has it (``MobileNetV2``, "mobile_half").
+    """MobileNetV2 for CIFAR as the public CRD / mdistiller code has it (``MobileNetV2``,
+    "mobile_half").
 
-    Source: Sandler et al., "MobileNetV2", CVPR 2018, table 2, with stride 2 in the stem and 1 in the second stage,
-    ReLU, an expansion in the first block too, and channels cut to whole numbers without rounding to 8. Parameters:
-    ``conv1.{i}``, ``blocks.{stage}.{i}.conv.{j}`` and ``conv2.{i}``. ``GlobalAveragePooling`` and ``LinearClsHead``
-    follow; the public ``classifier.0`` is ``head.fc``.
+    Source: Sandler et al., "MobileNetV2", CVPR 2018, table 2, with stride 2 in the stem and 1 in
+    the second stage, ReLU, an expansion in the first block too, and channels cut to whole numbers
+    without rounding to 8. Parameters: ``conv1.{i}``, ``blocks.{stage}.{i}.conv.{j}`` and
+    ``conv2.{i}``. ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the public
+    ``classifier.0`` is ``head.fc``.
 
     Args:
-        widen_factor: Channels are the paper's times this; the last convolution never has fewer than 1280.
+        widen_factor: Channels are the paper's times this; the last convolution never has fewer than
+            1280.
         expansion: Factor t of the inverted residuals of stages 1 to 6.
         in_channels: Channels of the input image.
-        out_indices: Stages whose output ``forward`` returns: 0 to 6 the paper's, 7 the last 1x1 convolution.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+        out_indices: Stages whose output ``forward`` returns: 0 to 6 the paper's, 7 the last 1x1
+            convolution.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
+            batch norms.
 
     Raises:
-        ValueError: If a stage index is outside 0..7, repeated or out of order, or a factor is not positive or
-            leaves a layer without channels.
+        ValueError: If a stage index is outside 0..7, repeated or out of order, or a factor is not
+            positive or leaves a layer without channels.
     """
 
-    def __init__(self, widen_factor: float = 0.5, expansion: int = 6, in_channels: int = 3,
-                 out_indices: Sequence[int] = (7, ), init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        widen_factor: float = 0.5,
+        expansion: int = 6,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (7,),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         _positive('CifarMobileNetV2', widen_factor=widen_factor, expansion=expansion)
         widths = [int(channels * widen_factor) for channels, _, _ in STAGES]
         if widths[0] < 1:
-            raise ValueError(f'CifarMobileNetV2: widen_factor must be 1/16 or more, got {widen_factor}')
+            raise ValueError(
+                f'CifarMobileNetV2: widen_factor must be 1/16 or more, got {widen_factor}'
+            )
         out_indices = rising_stages('CifarMobileNetV2', out_indices, 8)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
         self.out_indices = out_indices
-        self.out_channels = int(1280 * max(1., widen_factor))
+        self.out_channels = int(1280 * max(1.0, widen_factor))
         stem = int(32 * widen_factor)
         self.conv1 = nn.Sequential(*conv_bn(in_channels, stem, 3, 2))
         stages = _stages(_plain_block, stem, widths, expansion)
@@ -107,7 +135,8 @@ class CifarMobileNetV2(BaseModule):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
 
-        For ``H = 32`` the sides are 16, 16, 8, 4, 4, 2, 2, 2. Stages 0 to 6 end linear, stage 7 after ReLU.
+        For ``H = 32`` the sides are 16, 16, 8, 4, 4, 2, 2, 2. Stages 0 to 6 end linear, stage 7
+        after ReLU.
         """
         return run_stages(self.conv1(x), (*self.blocks, self.conv2), self.out_indices)
 
@@ -116,41 +145,54 @@ class CifarMobileNetV2(BaseModule):
 class CifarMobileNetV2Features(BaseModule):
     """MobileNetV2 for CIFAR as one sequence, as the checkpoints of pytorch-cifar-models have it.
 
-    As torchvision's network (channels in multiples of 8, ReLU6, no expansion in the first block), with stride 1 in
-    the stem and the second stage. Parameters: ``features.{0-18}``. ``GlobalAveragePooling`` and ``LinearClsHead``
-    follow; the public ``classifier.1`` is ``head.fc`` (the public code drops out 20 % of its input in training).
+    As torchvision's network (channels in multiples of 8, ReLU6, no expansion in the first block),
+    with stride 1 in the stem and the second stage. Parameters: ``features.{0-18}``.
+    ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the public ``classifier.1`` is
+    ``head.fc`` (the public code drops out 20 % of its input in training).
 
     Args:
         widen_factor: Channels are the paper's times this; published are 0.5, 0.75, 1.0 and 1.4.
         in_channels: Channels of the input image.
-        out_indices: Stages whose output ``forward`` returns: 0 to 6 the paper's, 7 the last 1x1 convolution.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+        out_indices: Stages whose output ``forward`` returns: 0 to 6 the paper's, 7 the last 1x1
+            convolution.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
+            batch norms.
 
     Raises:
-        ValueError: If a stage index is outside 0..7, repeated or out of order, or the factor is not positive.
+        ValueError: If a stage index is outside 0..7, repeated or out of order, or the factor is not
+            positive.
     """
 
-    def __init__(self, widen_factor: float = 1., in_channels: int = 3, out_indices: Sequence[int] = (7, ),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        widen_factor: float = 1.0,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (7,),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         _positive('CifarMobileNetV2Features', widen_factor=widen_factor)
         out_indices = rising_stages('CifarMobileNetV2Features', out_indices, 8)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
         widths = [_divisible(channels * widen_factor) for channels, _, _ in STAGES]
         self.out_indices = out_indices
-        self.out_channels = _divisible(1280 * max(1., widen_factor))
+        self.out_channels = _divisible(1280 * max(1.0, widen_factor))
         stem = _divisible(32 * widen_factor)
         stages = _stages(_nested_block, stem, widths, 6)
         self.features = nn.Sequential(
             nn.Sequential(*conv_bn(in_channels, stem, 3, act=nn.ReLU6)),
             *(block for blocks in stages for block in blocks),
-            nn.Sequential(*conv_bn(widths[-1], self.out_channels, act=nn.ReLU6)))
-        ends = [sum(map(len, stages[:index + 1])) for index in range(7)]
+            nn.Sequential(*conv_bn(widths[-1], self.out_channels, act=nn.ReLU6)),
+        )
+        ends = [sum(map(len, stages[: index + 1])) for index in range(7)]
         ends.append(ends[-1] + 1)
-        self._wanted = tuple(ends[index] for index in out_indices)  # their last layers in ``features``
+        self._wanted = tuple(
+            ends[index] for index in out_indices
+        )  # their last layers in ``features``
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
 
-        For ``H = 32`` the sides are 32, 32, 16, 8, 8, 4, 4, 4. Stages 0 to 6 end linear, stage 7 after ReLU6.
+        For ``H = 32`` the sides are 32, 32, 16, 8, 8, 4, 4, 4. Stages 0 to 6 end linear, stage 7
+        after ReLU6.
         """
         return run_stages(x, self.features, self._wanted)

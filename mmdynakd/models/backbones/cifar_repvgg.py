@@ -1,4 +1,5 @@
 """RepVGG for 32x32 images."""
+
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -17,20 +18,25 @@ WIDTHS = {'A0': (48, 96, 192, 1280), 'A1': (64, 128, 256, 1280), 'A2': (96, 192,
 
 
 class RepVGGUnit(nn.Module):
-    """ReLU of the sum of a 3x3 and a 1x1 branch: ``(B, in, H, W)`` to ``(B, out, H / stride, W / stride)``.
+    """ReLU of the sum of a 3x3 and a 1x1 branch: ``(B, in, H, W)`` to ``(B, out, H / stride, W /
+    stride)``.
 
     Where the shape stays, the input through a batch norm of its own is the third summand.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.rbr_identity = nn.BatchNorm2d(in_channels) if stride == 1 and in_channels == out_channels else None
+        self.rbr_identity = (
+            nn.BatchNorm2d(in_channels) if stride == 1 and in_channels == out_channels else None
+        )
         self.rbr_dense = self._branch(in_channels, out_channels, 3, stride)
         self.rbr_1x1 = self._branch(in_channels, out_channels, 1, stride)
 
     @staticmethod
     def _branch(*shape: int) -> nn.Sequential:
-        return nn.Sequential(OrderedDict(zip(('conv', 'bn'), conv_bn(*shape, act=None), strict=True)))
+        return nn.Sequential(
+            OrderedDict(zip(('conv', 'bn'), conv_bn(*shape, act=None), strict=True))
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.rbr_dense(x) + self.rbr_1x1(x)
@@ -41,23 +47,30 @@ class RepVGGUnit(nn.Module):
 class CifarRepVGG(BaseModule):
     """RepVGG for CIFAR with its branches apart, as the checkpoints of pytorch-cifar-models have it.
 
-    Source: Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021, with stride 1 in the stem and
-    in the first stage. Parameters: ``stage0`` (the stem) and ``stage{1-4}.{i}``, each with
-    ``rbr_{dense,1x1}.{conv,bn}`` and, where the shape stays, ``rbr_identity``. ``GlobalAveragePooling`` and
-    ``LinearClsHead`` follow; the public ``linear`` is ``head.fc``.
+    Source: Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021, with stride 1
+    in the stem and in the first stage. Parameters: ``stage0`` (the stem) and ``stage{1-4}.{i}``,
+    each with ``rbr_{dense,1x1}.{conv,bn}`` and, where the shape stays, ``rbr_identity``.
+    ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the public ``linear`` is ``head.fc``.
 
     Args:
         arch: 'A0', 'A1' or 'A2'.
         in_channels: Channels of the input image.
         out_indices: Stages (0 to 3, behind the stem) whose output ``forward`` returns.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
+            batch norms.
 
     Raises:
-        ValueError: If ``arch`` is unknown or a stage index is outside 0..3, repeated or out of order.
+        ValueError: If ``arch`` is unknown or a stage index is outside 0..3, repeated or out of
+            order.
     """
 
-    def __init__(self, arch: str, in_channels: int = 3, out_indices: Sequence[int] = (3, ),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        arch: str,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (3,),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         known_choice('CifarRepVGG', 'arch', arch, WIDTHS)
         out_indices = rising_stages('CifarRepVGG', out_indices, 4)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
@@ -67,12 +80,18 @@ class CifarRepVGG(BaseModule):
         stem = min(64, widths[0])
         self.stage0 = RepVGGUnit(in_channels, stem)
         self.stage1, self.stage2, self.stage3, self.stage4 = (
-            nn.Sequential(RepVGGUnit(before, after, stride), *(RepVGGUnit(after, after) for _ in range(blocks - 1)))
-            for before, after, stride, blocks in zip((stem, *widths), widths, (1, 2, 2, 2), BLOCKS))
+            nn.Sequential(
+                RepVGGUnit(before, after, stride),
+                *(RepVGGUnit(after, after) for _ in range(blocks - 1)),
+            )
+            for before, after, stride, blocks in zip((stem, *widths), widths, (1, 2, 2, 2), BLOCKS)
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
 
         The sides are 32, 16, 8, 4 for ``H = 32``. Every stage ends with ReLU.
         """
-        return run_stages(self.stage0(x), (self.stage1, self.stage2, self.stage3, self.stage4), self.out_indices)
+        return run_stages(
+            self.stage0(x), (self.stage1, self.stage2, self.stage3, self.stage4), self.out_indices
+        )

@@ -1,4 +1,5 @@
 """The 6n+2 residual networks for 32x32 images, base and x4 width."""
+
 from collections.abc import Sequence
 
 import torch
@@ -19,10 +20,12 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: ``(B, in, H, W)`` to ``(B, out, H / stride, W / stride)``.
+    """Two 3x3 convolutions and a shortcut: ``(B, in, H, W)`` to ``(B, out, H / stride, W /
+    stride)``.
 
-    The shortcut is a 1x1 convolution with batch norm when the stride or the number of channels changes (the
-    form public CIFAR checkpoints have, "option B" of the paper), and the identity otherwise.
+    The shortcut is a 1x1 convolution with batch norm when the stride or the number of channels
+    changes (the form public CIFAR checkpoints have, "option B" of the paper), and the identity
+    otherwise.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -35,7 +38,8 @@ class BasicBlock(nn.Module):
         if stride != 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
-                nn.BatchNorm2d(out_channels))
+                nn.BatchNorm2d(out_channels),
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -47,28 +51,37 @@ class BasicBlock(nn.Module):
 class CifarResNet(BaseModule):
     """ResNet of depth 6n+2 for CIFAR: a 3x3 stem and three stages of n blocks each.
 
-    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2. Parameters
-    carry the names that public CIFAR checkpoints use: ``conv1``, ``bn1``, ``layer{1-3}.{i}.{conv,bn}{1,2}``
-    and ``layer*.{i}.downsample.{0,1}``. Pooling and the classifier are MMPretrain's ``GlobalAveragePooling``
-    and ``LinearClsHead``.
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+    Parameters carry the names that public CIFAR checkpoints use: ``conv1``, ``bn1``,
+    ``layer{1-3}.{i}.{conv,bn}{1,2}`` and ``layer*.{i}.downsample.{0,1}``. Pooling and the
+    classifier are MMPretrain's ``GlobalAveragePooling`` and ``LinearClsHead``.
 
     Args:
         depth: Number of weighted layers, 6n+2 with n >= 1 (8, 14, 20, 32, 44, 56, 110, ...).
-        width_factor: 1 for a stem of 16 and stages of 16/32/64 channels, 4 for the "x4" family with a stem of
-            32 and stages of 64/128/256 channels.
+        width_factor: 1 for a stem of 16 and stages of 16/32/64 channels, 4 for the "x4" family with
+            a stem of 32 and stages of 64/128/256 channels.
         in_channels: Channels of the input image.
         out_indices: Stages (0, 1, 2) whose output ``forward`` returns.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
+            batch norms.
 
     Raises:
-        ValueError: If the depth is not 6n+2, the width factor is unknown, or a stage index is outside 0..2,
-            repeated or out of order.
+        ValueError: If the depth is not 6n+2, the width factor is unknown, or a stage index is
+            outside 0..2, repeated or out of order.
     """
 
-    def __init__(self, depth: int, width_factor: int = 1, in_channels: int = 3,
-                 out_indices: Sequence[int] = (2, ), init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        depth: int,
+        width_factor: int = 1,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (2,),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f'CifarResNet: depth must be 6n+2 with n >= 1 (8, 14, 20, 32, ...), got {depth}')
+            raise ValueError(
+                f'CifarResNet: depth must be 6n+2 with n >= 1 (8, 14, 20, 32, ...), got {depth}'
+            )
         known_choice('CifarResNet', 'width_factor', width_factor, WIDTHS)
         out_indices = rising_stages('CifarResNet', out_indices, 3)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
@@ -78,15 +91,18 @@ class CifarResNet(BaseModule):
         self.conv1 = _conv3x3(in_channels, stem)
         self.bn1 = nn.BatchNorm2d(stem)
         blocks = (depth - 2) // 6
-        inputs = (stem, ) + self.stage_channels[:-1]
+        inputs = (stem, *self.stage_channels[:-1])
         self.layer1, self.layer2, self.layer3 = (
             self._stage(before, after, blocks, stride)
-            for before, after, stride in zip(inputs, self.stage_channels, (1, 2, 2), strict=True))
+            for before, after, stride in zip(inputs, self.stage_channels, (1, 2, 2), strict=True)
+        )
 
     @staticmethod
     def _stage(in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
         first = BasicBlock(in_channels, out_channels, stride)
-        return nn.Sequential(first, *(BasicBlock(out_channels, out_channels) for _ in range(blocks - 1)))
+        return nn.Sequential(
+            first, *(BasicBlock(out_channels, out_channels) for _ in range(blocks - 1))
+        )
 
     @property
     def out_channels(self) -> int:
@@ -96,7 +112,8 @@ class CifarResNet(BaseModule):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
 
-        Stage 0 keeps ``(H, W)``; stages 1 and 2 halve it each, rounding up. Outputs come after the last ReLU.
+        Stage 0 keeps ``(H, W)``; stages 1 and 2 halve it each, rounding up. Outputs come after the
+        last ReLU.
         """
         x = F.relu(self.bn1(self.conv1(x)))
         return run_stages(x, (self.layer1, self.layer2, self.layer3), self.out_indices)

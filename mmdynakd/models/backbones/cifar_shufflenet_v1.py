@@ -1,4 +1,5 @@
 """ShuffleNet (version 1) for 32x32 images."""
+
 from collections.abc import Sequence
 
 import torch
@@ -11,16 +12,18 @@ from mmdynakd.registry import MODELS
 from .parts import HE_NORMAL, known_choice, rising_stages, run_stages, shuffle_channels
 
 STEM = 24
-# groups: channels of the three stages (the paper's table 1; its other columns do not divide with this stem)
+# groups: channels of the three stages (the paper's table 1; its other columns do not divide with
+# this stem)
 WIDTHS = {2: (200, 400, 800), 3: (240, 480, 960)}
 BLOCKS = (4, 8, 4)
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1, shuffle, depthwise 3x3 and grouped 1x1: ``(B, in, H, W)`` to ``(B, out, H / stride, …)``.
+    """Grouped 1x1, shuffle, depthwise 3x3 and grouped 1x1: ``(B, in, H, W)`` to ``(B, out, H /
+    stride, …)``.
 
-    At stride 1 the input is added; at stride 2 its average pool is appended, so that the branch makes
-    ``out - in`` channels. Right behind the stem the first 1x1 convolution has one group.
+    At stride 1 the input is added; at stride 2 its average pool is appended, so that the branch
+    makes ``out - in`` channels. Right behind the stem the first 1x1 convolution has one group.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, groups: int) -> None:
@@ -48,22 +51,30 @@ class ShuffleUnit(nn.Module):
 class CifarShuffleNetV1(BaseModule):
     """ShuffleNet for CIFAR as the public CRD / mdistiller code has it (``ShuffleV1``).
 
-    Source: Zhang et al., "ShuffleNet", CVPR 2018, with a 1x1 stem of stride 1, no max-pooling, and ReLU after the
-    depthwise convolution. Parameters: ``conv1``, ``bn1``, ``layer{1-3}.{i}.{conv,bn}{1-3}``. ``GlobalAveragePooling``
-    and ``LinearClsHead`` follow; the public ``linear`` is ``head.fc``.
+    Source: Zhang et al., "ShuffleNet", CVPR 2018, with a 1x1 stem of stride 1, no max-pooling, and
+    ReLU after the depthwise convolution. Parameters: ``conv1``, ``bn1``,
+    ``layer{1-3}.{i}.{conv,bn}{1-3}``. ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the
+    public ``linear`` is ``head.fc``.
 
     Args:
         groups: Groups of the 1x1 convolutions, 2 or 3 (the published one).
         in_channels: Channels of the input image.
         out_indices: Stages (0, 1, 2) whose output ``forward`` returns.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
+            batch norms.
 
     Raises:
-        ValueError: If ``groups`` is unknown or a stage index is outside 0..2, repeated or out of order.
+        ValueError: If ``groups`` is unknown or a stage index is outside 0..2, repeated or out of
+            order.
     """
 
-    def __init__(self, groups: int = 3, in_channels: int = 3, out_indices: Sequence[int] = (2, ),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        groups: int = 3,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (2,),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         known_choice('CifarShuffleNetV1', 'groups', groups, WIDTHS)
         out_indices = rising_stages('CifarShuffleNetV1', out_indices, 3)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
@@ -71,14 +82,18 @@ class CifarShuffleNetV1(BaseModule):
         self.out_channels = WIDTHS[groups][-1]
         self.conv1 = nn.Conv2d(in_channels, STEM, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM)
-        before = (STEM, ) + WIDTHS[groups][:-1]
+        before = (STEM, *WIDTHS[groups][:-1])
         self.layer1, self.layer2, self.layer3 = (
-            nn.Sequential(ShuffleUnit(wide_in, wide_out, 2, groups),
-                          *(ShuffleUnit(wide_out, wide_out, 1, groups) for _ in range(blocks - 1)))
-            for wide_in, wide_out, blocks in zip(before, WIDTHS[groups], BLOCKS))
+            nn.Sequential(
+                ShuffleUnit(wide_in, wide_out, 2, groups),
+                *(ShuffleUnit(wide_out, wide_out, 1, groups) for _ in range(blocks - 1)),
+            )
+            for wide_in, wide_out, blocks in zip(before, WIDTHS[groups], BLOCKS)
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``, after its last ReLU.
+        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``, after its last
+        ReLU.
 
         Each stage halves the sides: 16, 8, 4 for ``H = 32``.
         """

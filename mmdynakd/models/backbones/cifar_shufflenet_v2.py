@@ -1,4 +1,5 @@
 """ShuffleNetV2 for 32x32 images, in the two layouts that public checkpoints have."""
+
 from collections.abc import Sequence
 
 import torch
@@ -11,19 +12,30 @@ from mmdynakd.registry import MODELS
 from .parts import HE_NORMAL, conv_bn, known_choice, rising_stages, run_stages, shuffle_channels
 
 STEM = 24
-# width: channels of the three stages and of the last 1x1 convolution; the paper's table 5 has 0.5 to 2
-PAPER_WIDTHS = {0.5: (48, 96, 192, 1024), 1: (116, 232, 464, 1024), 1.5: (176, 352, 704, 1024),
-                2: (244, 488, 976, 2048)}
+# width: channels of the three stages and of the last 1x1 convolution; the paper's table 5 has 0.5
+# to 2
+PAPER_WIDTHS = {
+    0.5: (48, 96, 192, 1024),
+    1: (116, 232, 464, 1024),
+    1.5: (176, 352, 704, 1024),
+    2: (244, 488, 976, 2048),
+}
 # the CRD code adds two small widths and has 224 channels, not 244, in the first stage of width 2
-CRD_WIDTHS = {**PAPER_WIDTHS, 0.2: (40, 80, 160, 512), 0.3: (40, 80, 160, 512), 2: (224, 488, 976, 2048)}
+CRD_WIDTHS = {
+    **PAPER_WIDTHS,
+    0.2: (40, 80, 160, 512),
+    0.3: (40, 80, 160, 512),
+    2: (224, 488, 976, 2048),
+}
 
 
 class NumberedUnit(nn.Module):
-    """A unit whose layers are numbered through: ``(B, in, H, W)`` to ``(B, out, H / stride, W / stride)``.
+    """A unit whose layers are numbered through: ``(B, in, H, W)`` to ``(B, out, H / stride, W /
+    stride)``.
 
-    At stride 1 the second half of the channels passes 1x1, depthwise 3x3 and 1x1 (1 to 3) beside the untouched
-    first half. At stride 2 all of them pass depthwise 3x3 and 1x1 (1 and 2) and, beside it, 1x1, depthwise 3x3 and
-    1x1 (3 to 5). Both halves are joined and shuffled.
+    At stride 1 the second half of the channels passes 1x1, depthwise 3x3 and 1x1 (1 to 3) beside
+    the untouched first half. At stride 2 all of them pass depthwise 3x3 and 1x1 (1 and 2) and,
+    beside it, 1x1, depthwise 3x3 and 1x1 (3 to 5). Both halves are joined and shuffled.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -55,7 +67,9 @@ class NumberedUnit(nn.Module):
 
 
 class BranchedUnit(nn.Module):
-    """The map of :class:`NumberedUnit` with its layers in the sequences ``branch1`` and ``branch2``."""
+    """The map of :class:`NumberedUnit` with its layers in the sequences ``branch1`` and
+    ``branch2``.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -64,42 +78,58 @@ class BranchedUnit(nn.Module):
         self.branch1 = nn.Sequential()  # empty at stride 1
         if stride == 2:
             self.branch1 = nn.Sequential(
-                *conv_bn(in_channels, in_channels, 3, 2, groups=in_channels, act=None), *conv_bn(in_channels, half))
+                *conv_bn(in_channels, in_channels, 3, 2, groups=in_channels, act=None),
+                *conv_bn(in_channels, half),
+            )
         self.branch2 = nn.Sequential(
             *conv_bn(in_channels if stride == 2 else half, half),
-            *conv_bn(half, half, 3, stride, groups=half, act=None), *conv_bn(half, half))
+            *conv_bn(half, half, 3, stride, groups=half, act=None),
+            *conv_bn(half, half),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         left, right = (x, x) if self.stride == 2 else x.chunk(2, dim=1)
         return shuffle_channels(torch.cat([self.branch1(left), self.branch2(right)], 1), 2)
 
 
-def _stages(unit: type[nn.Module], widths: Sequence[int], repeats: Sequence[int]) -> list[nn.Sequential]:
+def _stages(
+    unit: type[nn.Module], widths: Sequence[int], repeats: Sequence[int]
+) -> list[nn.Sequential]:
     """The three stages: a unit of stride 2 and ``repeats`` of stride 1."""
-    return [nn.Sequential(unit(before, after, 2), *(unit(after, after, 1) for _ in range(repeat)))
-            for before, after, repeat in zip((STEM, *widths), widths[:3], repeats)]
+    return [
+        nn.Sequential(unit(before, after, 2), *(unit(after, after, 1) for _ in range(repeat)))
+        for before, after, repeat in zip((STEM, *widths), widths[:3], repeats)
+    ]
 
 
 @MODELS.register_module()
 class CifarShuffleNetV2(BaseModule):
     """ShuffleNetV2 for CIFAR as the public CRD / mdistiller code has it (``ShuffleV2``).
 
-    Source: Ma et al., "ShuffleNet V2", ECCV 2018, with a 1x1 stem of stride 1 and no max-pooling. Parameters:
-    ``conv1``, ``bn1``, ``layer{1-3}.{i}.{conv,bn}{1-5}``, ``conv2`` and ``bn2``. ``GlobalAveragePooling`` and
-    ``LinearClsHead`` follow; the public ``linear`` is ``head.fc``.
+    Source: Ma et al., "ShuffleNet V2", ECCV 2018, with a 1x1 stem of stride 1 and no max-pooling.
+    Parameters: ``conv1``, ``bn1``, ``layer{1-3}.{i}.{conv,bn}{1-5}``, ``conv2`` and ``bn2``.
+    ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the public ``linear`` is ``head.fc``.
 
     Args:
         widen_factor: 0.2, 0.3, 0.5, 1 (the published one), 1.5 or 2.
         in_channels: Channels of the input image.
-        out_indices: Stages whose output ``forward`` returns: 0 to 2 the shuffled ones, 3 the last 1x1 convolution.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+        out_indices: Stages whose output ``forward`` returns: 0 to 2 the shuffled ones, 3 the last
+            1x1 convolution.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
+            batch norms.
 
     Raises:
-        ValueError: If the width is unknown or a stage index is outside 0..3, repeated or out of order.
+        ValueError: If the width is unknown or a stage index is outside 0..3, repeated or out of
+            order.
     """
 
-    def __init__(self, widen_factor: float = 1, in_channels: int = 3, out_indices: Sequence[int] = (3, ),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        widen_factor: float = 1,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (3,),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         known_choice('CifarShuffleNetV2', 'widen_factor', widen_factor, CRD_WIDTHS)
         out_indices = rising_stages('CifarShuffleNetV2', out_indices, 4)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
@@ -116,11 +146,12 @@ class CifarShuffleNetV2(BaseModule):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
 
-        For ``H = 32`` the sides are 16, 8, 4, 4. Every stage ends with ReLU on the channels that it computed last.
+        For ``H = 32`` the sides are 16, 8, 4, 4. Every stage ends with ReLU on the channels that it
+        computed last.
         """
         x = F.relu(self.bn1(self.conv1(x)))
         outputs = run_stages(x, (self.layer1, self.layer2, self.layer3), (0, 1, 2))
-        outputs += (F.relu(self.bn2(self.conv2(outputs[-1]))), )
+        outputs += (F.relu(self.bn2(self.conv2(outputs[-1]))),)
         return tuple(outputs[i] for i in self.out_indices)
 
 
@@ -128,22 +159,30 @@ class CifarShuffleNetV2(BaseModule):
 class CifarShuffleNetV2Stages(BaseModule):
     """ShuffleNetV2 for CIFAR as the checkpoints of pytorch-cifar-models have it.
 
-    As torchvision's network, with stride 1 in the 3x3 stem and no max-pooling. Parameters: ``conv1.{i}``,
-    ``stage{2-4}.{i}.branch{1,2}.{j}`` and ``conv5.{i}``. ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the
-    public ``fc`` is ``head.fc``.
+    As torchvision's network, with stride 1 in the 3x3 stem and no max-pooling. Parameters:
+    ``conv1.{i}``, ``stage{2-4}.{i}.branch{1,2}.{j}`` and ``conv5.{i}``. ``GlobalAveragePooling``
+    and ``LinearClsHead`` follow; the public ``fc`` is ``head.fc``.
 
     Args:
         widen_factor: 0.5, 1, 1.5 or 2.
         in_channels: Channels of the input image.
-        out_indices: Stages whose output ``forward`` returns: 0 to 2 the shuffled ones, 3 the last 1x1 convolution.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for batch norms.
+        out_indices: Stages whose output ``forward`` returns: 0 to 2 the shuffled ones, 3 the last
+            1x1 convolution.
+        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
+            batch norms.
 
     Raises:
-        ValueError: If the width is unknown or a stage index is outside 0..3, repeated or out of order.
+        ValueError: If the width is unknown or a stage index is outside 0..3, repeated or out of
+            order.
     """
 
-    def __init__(self, widen_factor: float = 1, in_channels: int = 3, out_indices: Sequence[int] = (3, ),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        widen_factor: float = 1,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (3,),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         known_choice('CifarShuffleNetV2Stages', 'widen_factor', widen_factor, PAPER_WIDTHS)
         out_indices = rising_stages('CifarShuffleNetV2Stages', out_indices, 4)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
@@ -155,5 +194,9 @@ class CifarShuffleNetV2Stages(BaseModule):
         self.conv5 = nn.Sequential(*conv_bn(widths[2], widths[3]))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``; sides 16, 8, 4, 4 for ``H = 32``."""
-        return run_stages(self.conv1(x), (self.stage2, self.stage3, self.stage4, self.conv5), self.out_indices)
+        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``; sides 16, 8, 4,
+        4 for ``H = 32``.
+        """
+        return run_stages(
+            self.conv1(x), (self.stage2, self.stage3, self.stage4, self.conv5), self.out_indices
+        )

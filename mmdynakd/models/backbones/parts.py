@@ -1,12 +1,19 @@
 """What the CIFAR backbones have in common."""
+
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 HE_NORMAL = [
-    {'type': 'Kaiming', 'layer': 'Conv2d', 'mode': 'fan_out', 'nonlinearity': 'relu'},  # normal by default
-    {'type': 'Constant', 'layer': '_BatchNorm', 'val': 1, 'bias': 0}]
+    {
+        'type': 'Kaiming',
+        'layer': 'Conv2d',
+        'mode': 'fan_out',
+        'nonlinearity': 'relu',
+    },  # normal by default
+    {'type': 'Constant', 'layer': '_BatchNorm', 'val': 1, 'bias': 0},
+]
 
 
 def rising_stages(name: str, out_indices: Sequence[int], stages: int) -> tuple[int, ...]:
@@ -27,7 +34,9 @@ def known_choice(name: str, key: str, value: object, choices: Iterable) -> None:
         raise ValueError(f'{name}: {key} must be one of {sorted(choices)}, got {value}')
 
 
-def run_stages(x: torch.Tensor, stages: Iterable[nn.Module], out_indices: Sequence[int]) -> tuple[torch.Tensor, ...]:
+def run_stages(
+    x: torch.Tensor, stages: Iterable[nn.Module], out_indices: Sequence[int]
+) -> tuple[torch.Tensor, ...]:
     """Apply ``stages`` one after the other and return the outputs of those in ``out_indices``."""
     outputs = []
     for index, stage in enumerate(stages):
@@ -37,11 +46,27 @@ def run_stages(x: torch.Tensor, stages: Iterable[nn.Module], out_indices: Sequen
     return tuple(outputs)
 
 
-def conv_bn(in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1,
-            act: type[nn.Module] | None = nn.ReLU) -> list[nn.Module]:
+def conv_bn(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    act: type[nn.Module] | None = nn.ReLU,
+) -> list[nn.Module]:
     """A "same" convolution without bias, batch norm and, unless ``act`` is None, the activation."""
-    layers = [nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False),
-              nn.BatchNorm2d(out_channels)]
+    layers = [
+        nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            kernel_size // 2,
+            groups=groups,
+            bias=False,
+        ),
+        nn.BatchNorm2d(out_channels),
+    ]
     return layers if act is None else [*layers, act()]
 
 

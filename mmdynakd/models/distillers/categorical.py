@@ -1,4 +1,5 @@
 """MMRazor distillers, pointed at the teacher drawn or at the relaxed one."""
+
 import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,27 +23,31 @@ SHARED = 'shared'
 
 @MODELS.register_module()
 class CategoricalDistiller(BaseDistiller):
-    """Compares the student with the teachers that a selection chose, through unmodified MMRazor distillers.
+    """Compares the student with the teachers that a selection chose, through unmodified MMRazor
+    distillers.
 
     Args:
-        distiller: config of a MMRazor distiller, ``type`` by default ``ConfigurableDistiller``, MMRazor's names
-            without a prefix; one for all teachers, or one per teacher by name.
+        distiller: config of a MMRazor distiller, ``type`` by default ``ConfigurableDistiller``,
+            MMRazor's names without a prefix; one for all teachers, or one per teacher by name.
         teachers: names of the teachers, in order.
-        relaxation: what several weighted teachers mix: ``'outputs'``, their records, then one loss (eq. 3), or
-            ``'losses'``, ``Σ_i θ_i L_d(f_Ti, f_S)``, for features whose shapes differ.
+        relaxation: what several weighted teachers mix: ``'outputs'``, their records, then one loss
+            (eq. 3), or ``'losses'``, ``Σ_i θ_i L_d(f_Ti, f_S)``, for features whose shapes differ.
         learnable: whether θ is searched, so that traps in the upper step are errors now.
 
     Raises:
-        ValueError: unknown ``relaxation`` or teacher name, missing teacher, deliveries, a per-teacher distiller
-            with mixed outputs, no loss by name, or a loss that detaches the teacher while θ is searched.
+        ValueError: unknown ``relaxation`` or teacher name, missing teacher, deliveries, a
+            per-teacher distiller with mixed outputs, no loss by name, or a loss that detaches the
+            teacher while θ is searched.
     """
 
-    def __init__(self,
-                 distiller: Mapping,
-                 teachers: Sequence[str],
-                 relaxation: str = 'outputs',
-                 learnable: bool = False,
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        distiller: Mapping,
+        teachers: Sequence[str],
+        relaxation: str = 'outputs',
+        learnable: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         if relaxation not in RELAXATIONS:
             raise ValueError(f'relaxation must be one of {RELAXATIONS}, got {relaxation!r}')
@@ -52,9 +57,16 @@ class CategoricalDistiller(BaseDistiller):
         check_losses(configs)
         if learnable and relaxation == 'outputs':
             check_theta_gradient(configs)
-        self._recorder_configs = {name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()}
+        self._recorder_configs = {
+            name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()
+        }
         self.distillers = nn.ModuleDict({name: _build(cfg) for name, cfg in configs.items()})
-        _share_recorders([(d, configs[name].get('student_recorders') or {}) for name, d in self.distillers.items()])
+        _share_recorders(
+            [
+                (d, configs[name].get('student_recorders') or {})
+                for name, d in self.distillers.items()
+            ]
+        )
         self._shared = _is_one(distiller)  # not by the key: a teacher may be called so
 
     def _by_teacher(self, distiller: Mapping) -> dict[str, dict]:
@@ -65,14 +77,20 @@ class CategoricalDistiller(BaseDistiller):
         unknown = sorted(set(distiller) - set(self.teachers))
         missing = [t for t in self.teachers if t not in distiller]
         if unknown or missing:
-            raise ValueError(f'a per-teacher distiller names the teachers {self.teachers}; '
-                             f'unknown: {unknown}, missing: {missing}')
+            raise ValueError(
+                f'a per-teacher distiller names the teachers {self.teachers}; '
+                f'unknown: {unknown}, missing: {missing}'
+            )
         if self.relaxation == 'outputs':
-            raise ValueError("a distiller per teacher cannot compare one mixed output: set relaxation='losses'")
+            raise ValueError(
+                "a distiller per teacher cannot compare one mixed output: set relaxation='losses'"
+            )
         return {name: dict(cfg) for name, cfg in distiller.items()}
 
     def init_weights(self) -> None:
-        """Initialises the connectors that have an ``init_cfg``; a ModuleDict would hide them from MMEngine."""
+        """Initialises the connectors that have an ``init_cfg``; a ModuleDict would hide them from
+        MMEngine.
+        """
         super().init_weights()
         for distiller in self.distillers.values():
             for connector in distiller.connectors.modules():
@@ -88,8 +106,10 @@ class CategoricalDistiller(BaseDistiller):
             try:
                 distiller.prepare_from_student(model)
             except AssertionError as error:
-                raise ValueError(f'student_recorders of the distiller: no such source in the student '
-                                 f'{type(model).__name__} ({error})') from error
+                raise ValueError(
+                    f'student_recorders of the distiller: no such source in the student '
+                    f'{type(model).__name__} ({error})'
+                ) from error
 
     def prepare_from_teacher(self, ensemble: TeacherEnsemble) -> None:
         """Asks the ensemble for the recorders that each teacher's distiller reads."""
@@ -97,14 +117,17 @@ class CategoricalDistiller(BaseDistiller):
             teachers = self.teachers if self._shared else [name]
             if hasattr(distiller, 'init_ofd_connectors'):
                 _set_margins(distiller, [ensemble.networks[teacher] for teacher in teachers])
-            distiller.teacher_recorders = TeacherView({
-                recorder: {teacher: ensemble.record(teacher, cfg) for teacher in teachers}
-                for recorder, cfg in self._recorder_configs[name].items()
-            })
+            distiller.teacher_recorders = TeacherView(
+                {
+                    recorder: {teacher: ensemble.record(teacher, cfg) for teacher in teachers}
+                    for recorder, cfg in self._recorder_configs[name].items()
+                }
+            )
 
     @contextlib.contextmanager
     def recording(self, teachers: Iterable[str] | None = None) -> Iterator[None]:
-        """Within it, the student's forward is recorded for the comparison with ``teachers``, by default all.
+        """Within it, the student's forward is recorded for the comparison with ``teachers``, by
+        default all.
 
         Half-precision records are float32 afterwards, so that losses are taken in it.
         """
@@ -124,17 +147,30 @@ class CategoricalDistiller(BaseDistiller):
                 recorder.reset_data_buffer()
 
     def compute_distill_losses(self, records: Records, choice: Choice) -> dict[str, torch.Tensor]:
-        """Losses by name, each the scalar ``scale · L_d``; entries without 'loss' in their name are not scaled.
+        """Losses by name, each the scalar ``scale · L_d``; entries without 'loss' in their name are
+        not scaled.
 
         An unreduced loss is summed within a sample and averaged over the samples.
         """
         if choice.per_loss and self.relaxation == 'outputs':
-            raise ValueError("losses with weights of their own cannot share one mixed output: set relaxation='losses'")
-        sampled = choice.rows and self._shared  # one teacher a sample: the mix is the records of those drawn
-        if not sampled and self.relaxation == 'losses' and (len(choice.weights) > 1 or choice.per_loss):
+            raise ValueError(
+                'losses with weights of their own cannot share one mixed output: set '
+                "relaxation='losses'"
+            )
+        sampled = (
+            choice.rows and self._shared
+        )  # one teacher a sample: the mix is the records of those drawn
+        if (
+            not sampled
+            and self.relaxation == 'losses'
+            and (len(choice.weights) > 1 or choice.per_loss)
+        ):
             return self._mix_losses(records, choice)
         losses = self._compare(records, choice.weights)
-        return {key: weighted_loss(value, choice.scale if 'loss' in key else 1.0) for key, value in losses.items()}
+        return {
+            key: weighted_loss(value, choice.scale if 'loss' in key else 1.0)
+            for key, value in losses.items()
+        }
 
     def adapted_feature(self, teacher: str) -> torch.Tensor:
         """The student's feature behind the connector for ``teacher``, the first that a loss reads.
@@ -147,8 +183,11 @@ class CategoricalDistiller(BaseDistiller):
             for record in mapping.values():
                 if record['from_student'] and record.get('connector'):
                     return distiller.get_record(**record)
-        raise ValueError(f"the distiller of teacher '{teacher}' compares no feature through a connector: give one of "
-                         "its loss_forward_mappings a connector")
+        raise ValueError(
+            f"the distiller of teacher '{teacher}' compares no feature through a connector: give "
+            'one of '
+            'its loss_forward_mappings a connector'
+        )
 
     def _compare(self, records: Records, weights: dict) -> dict[str, torch.Tensor]:
         distiller = self.of(next(iter(weights)))
@@ -168,8 +207,12 @@ class CategoricalDistiller(BaseDistiller):
 def _set_margins(distiller: nn.Module, networks: list[nn.Module]) -> None:
     """MMRazor's OFDDistiller reads its margins off the BatchNorm of one teacher."""
     if len(networks) > 1:
-        raise ValueError("OFDDistiller's margins are those of one teacher's BatchNorm: give every teacher a distiller "
-                         "of its own, distiller=dict(teacher=dict(type='OFDDistiller', …), …), relaxation='losses'")
+        raise ValueError(
+            "OFDDistiller's margins are those of one teacher's BatchNorm: give every teacher a "
+            'distiller '
+            "of its own, distiller=dict(teacher=dict(type='OFDDistiller', …), …), "
+            "relaxation='losses'"
+        )
     distiller.init_ofd_connectors(networks[0])
 
 

@@ -1,4 +1,5 @@
 """A classification head of several linear layers."""
+
 from collections.abc import Sequence
 
 import torch
@@ -12,8 +13,8 @@ from mmdynakd.registry import MODELS
 class MLPClsHead(ClsHead):
     """Hidden layers of linear, ReLU and dropout, then a linear layer to the logits.
 
-    It is the classifier of VGG (Simonyan and Zisserman, ICLR 2015). Its sequence is called ``classifier``, as in the
-    public checkpoints: linear layers are ``classifier.{0,3,...}``.
+    It is the classifier of VGG (Simonyan and Zisserman, ICLR 2015). Its sequence is called
+    ``classifier``, as in the public checkpoints: linear layers are ``classifier.{0,3,...}``.
 
     Args:
         num_classes: Number of classes C.
@@ -27,16 +28,28 @@ class MLPClsHead(ClsHead):
         ValueError: If a size is not a whole number above 0 or the drop rate is outside [0, 1).
     """
 
-    def __init__(self, num_classes: int, in_channels: int, hidden_channels: Sequence[int] = (512, 512),
-                 drop_rate: float = 0.5, init_cfg: dict | list[dict] | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        hidden_channels: Sequence[int] = (512, 512),
+        drop_rate: float = 0.5,
+        init_cfg: dict | list[dict] | None = None,
+        **kwargs,
+    ) -> None:
         sizes = (in_channels, *hidden_channels)
-        for key, values in (('num_classes', (num_classes, )), ('in_channels', (in_channels, )),
-                            ('hidden_channels', hidden_channels)):
+        for key, values in (
+            ('num_classes', (num_classes,)),
+            ('in_channels', (in_channels,)),
+            ('hidden_channels', hidden_channels),
+        ):
             if any(not isinstance(value, int) or value < 1 for value in values):
                 raise ValueError(f'MLPClsHead: {key} must be above 0 and whole, got {values}')
         if not 0 <= drop_rate < 1:
             raise ValueError(f'MLPClsHead: drop_rate must be in [0, 1), got {drop_rate}')
-        super().__init__(init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Linear', 'std': 0.01}, **kwargs)
+        super().__init__(
+            init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Linear', 'std': 0.01}, **kwargs
+        )
         self.num_classes = num_classes
         layers = []
         for before, after in zip(sizes, sizes[1:]):

@@ -1,4 +1,5 @@
 """Mean squared distance of features."""
+
 import torch
 from torch import nn
 
@@ -21,5 +22,5 @@ class FeatureMSELoss(nn.Module):
         super().__init__()
         self.loss_weight, self.reduction = loss_weight, checked(reduction)
 
-    def forward(self, preds_S: torch.Tensor, preds_T: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    def forward(self, preds_S: torch.Tensor, preds_T: torch.Tensor) -> torch.Tensor:
         return self.loss_weight * reduced(feature_mse(preds_S, preds_T), self.reduction)

@@ -1,4 +1,5 @@
 """KD on standardized logits."""
+
 import torch
 from torch import nn
 
@@ -22,6 +23,6 @@ class LogitStdKDLoss(nn.Module):
         super().__init__()
         self.tau, self.loss_weight, self.reduction = tau, loss_weight, checked(reduction)
 
-    def forward(self, preds_S: torch.Tensor, preds_T: torch.Tensor) -> torch.Tensor:  # noqa: N803
+    def forward(self, preds_S: torch.Tensor, preds_T: torch.Tensor) -> torch.Tensor:
         losses = kd(standardize(preds_S), standardize(preds_T), self.tau)
         return self.loss_weight * reduced(losses, self.reduction)

@@ -1,4 +1,5 @@
 """What the losses share: from one number a sample to the loss."""
+
 import torch
 
 REDUCTIONS = ('mean', 'none')

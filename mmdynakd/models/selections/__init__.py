@@ -1,4 +1,5 @@
 """A selection says who teaches in a step, and with which weights."""
+
 from .average import Average
 from .base import Choice, Evidence, Selection
 from .categorical import CategoricalDistribution
@@ -8,6 +9,13 @@ from .gradient import GradientSpace
 from .subset import RandomSubset
 
 __all__ = [
-    'Average', 'CategoricalDistribution', 'Choice', 'ConfidenceAware', 'EntropyWeighted', 'Evidence', 'GradientSpace',
-    'RandomSubset', 'Selection'
+    'Average',
+    'CategoricalDistribution',
+    'Choice',
+    'ConfidenceAware',
+    'EntropyWeighted',
+    'Evidence',
+    'GradientSpace',
+    'RandomSubset',
+    'Selection',
 ]

@@ -1,4 +1,5 @@
 """The interface of a selection."""
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,13 +16,15 @@ class Choice:
     """Who teaches in one step.
 
     Attributes:
-        weights: ``{teacher: weight}`` of the teachers that must run; what the mix multiplies. A weight is a number,
-            a 0-dim tensor or (B,), one a sample. A draw has one teacher, of weight 1.
+        weights: ``{teacher: weight}`` of the teachers that must run; what the mix multiplies. A
+            weight is a number, a 0-dim tensor or (B,), one a sample. A draw has one teacher, of
+            weight 1.
         scale: factor on the distillation loss (θ̂ in eq. 4), a number or (B,).
-        rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all; its weight is 0 for
-            the others.
+        rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all; its
+            weight is 0 for the others.
         per_loss: ``{loss name: weights}`` where a loss has weights of its own; needs mixed losses.
     """
+
     weights: dict[str, Weight]
     scale: Weight = 1.0
     rows: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -36,10 +39,12 @@ class Evidence:
         labels: (B,) class indices.
         student_logits: (B, C).
         teacher_logits: ``{teacher: (B, C)}``.
-        adapted_logits: maps a teacher to (B, C), its own classifier on the student's feature behind that teacher's
-            connector.
-        share: of this rank in the global batch, see :func:`mmdynakd.models.algorithms.batch.share_of`.
+        adapted_logits: maps a teacher to (B, C), its own classifier on the student's feature behind
+            that teacher's connector.
+        share: of this rank in the global batch, see
+            :func:`mmdynakd.models.algorithms.batch.share_of`.
     """
+
     labels: torch.Tensor
     student_logits: torch.Tensor
     teacher_logits: Mapping[str, torch.Tensor]
@@ -56,6 +61,7 @@ class Selection(nn.Module):
     Raises:
         ValueError: for no teachers, or repeated names.
     """
+
     learnable = False
     needs_evidence = False  # whether :meth:`weigh` looks at outputs
 
@@ -72,7 +78,8 @@ class Selection(nn.Module):
         return self.needs_evidence
 
     def choose(self, draws: Draws, labels: torch.Tensor | None = None) -> Choice:
-        """Before anything runs: who must run in this step, and, where they are known already, the weights.
+        """Before anything runs: who must run in this step, and, where they are known already, the
+        weights.
 
         Args:
             draws: the step's random numbers.
@@ -97,7 +104,10 @@ class Selection(nn.Module):
         unknown = unknown_names(values, self.teachers)
         missing = [t for t in self.teachers if t not in values] if complete else []
         if unknown or missing:
-            raise ValueError(f'{key} names the teachers {self.teachers}; unknown: [{unknown}], missing: {missing}')
+            raise ValueError(
+                f'{key} names the teachers {self.teachers}; unknown: [{unknown}], missing: '
+                f'{missing}'
+            )
         return [values.get(t, 0.0) for t in self.teachers]
 
 

@@ -1,4 +1,5 @@
 """CA-MKD: weights by the teachers' cross entropy with the label."""
+
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,19 +13,23 @@ from .base import Choice, Evidence, Selection, stacked
 
 @MODELS.register_module()
 class ConfidenceAware(Selection):
-    """CA-MKD: by sample, a teacher weighs more the closer it is to the label, see :func:`confidence_weights`.
+    """CA-MKD: by sample, a teacher weighs more the closer it is to the label, see
+    :func:`confidence_weights`.
 
     The lane needs ``relaxation='losses'`` and losses with ``reduction='none'``.
 
     Args:
         teachers: names of the n teachers.
-        feature_losses: names of the losses that compare features: they are weighted by how well a teacher's own
-            classifier reads the student's feature, behind that teacher's connector.
+        feature_losses: names of the losses that compare features: they are weighted by how well a
+            teacher's own classifier reads the student's feature, behind that teacher's connector.
         as_in_code: divides by n once more, as the public code does.
     """
+
     needs_evidence = True
 
-    def __init__(self, teachers: Sequence[str], feature_losses: Sequence[str] = (), as_in_code: bool = False) -> None:
+    def __init__(
+        self, teachers: Sequence[str], feature_losses: Sequence[str] = (), as_in_code: bool = False
+    ) -> None:
         super().__init__(teachers)
         self.feature_losses = list(feature_losses)
         self.factor = 1 / len(self.teachers) if as_in_code else 1.0

@@ -1,4 +1,5 @@
 """EBKD: weights by the entropy of the teachers' predictions."""
+
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ class EntropyWeighted(Selection):
         teachers: names of the n teachers.
         as_in_code: weights that sum to (n − 1)/n, as in the public code.
     """
+
     needs_evidence = True
 
     def __init__(self, teachers: Sequence[str], as_in_code: bool = False) -> None:

@@ -1,4 +1,5 @@
 """AEKD: weights on which the teachers' gradients agree."""
+
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,10 +13,11 @@ from .base import Choice, Evidence, Selection, precise, stacked
 
 @MODELS.register_module()
 class GradientSpace(Selection):
-    """AEKD: by step, the weights under which the teachers' gradients agree, see :func:`min_norm_weights`.
+    """AEKD: by step, the weights under which the teachers' gradients agree, see
+    :func:`min_norm_weights`.
 
-    The gradients are those of KL at temperature ``tau`` with respect to the student's logits, averaged over the
-    batch and over the processes.
+    The gradients are those of KL at temperature ``tau`` with respect to the student's logits,
+    averaged over the batch and over the processes.
 
     Args:
         teachers: names of the n teachers.
@@ -25,6 +27,7 @@ class GradientSpace(Selection):
     Raises:
         ValueError: for a ``tau`` or ``max_weight`` that is not positive.
     """
+
     needs_evidence = True
 
     def __init__(self, teachers: Sequence[str], tau: float = 4.0, max_weight: float = 0.6) -> None:
@@ -34,7 +37,11 @@ class GradientSpace(Selection):
         self.tau, self.max_weight = tau, max_weight
 
     def weigh(self, choice: Choice, evidence: Evidence) -> Choice:
-        gradients = kd_gradients(precise(evidence.student_logits), stacked(self.teachers, evidence), self.tau)
+        gradients = kd_gradients(
+            precise(evidence.student_logits), stacked(self.teachers, evidence), self.tau
+        )
         gradients = gradients * evidence.share
         all_reduce(gradients, op='mean')
-        return replace(choice, weights=dict(zip(self.teachers, min_norm_weights(gradients, self.max_weight))))
+        return replace(
+            choice, weights=dict(zip(self.teachers, min_norm_weights(gradients, self.max_weight)))
+        )

@@ -1,4 +1,5 @@
 """The frozen teachers: the ensemble, the views through which distillers read it, and loading."""
+
 from .ensemble import TeacherEnsemble
 from .loading import load_checkpoint_into
 from .records import OUTPUTS, Records
@@ -6,4 +7,12 @@ from .shelves import StoreError
 from .store import RecordStore
 from .view import TeacherView
 
-__all__ = ['OUTPUTS', 'RecordStore', 'Records', 'StoreError', 'TeacherEnsemble', 'TeacherView', 'load_checkpoint_into']
+__all__ = [
+    'OUTPUTS',
+    'RecordStore',
+    'Records',
+    'StoreError',
+    'TeacherEnsemble',
+    'TeacherView',
+    'load_checkpoint_into',
+]

@@ -1,4 +1,5 @@
 """Where in a checkpoint file the weights lie, and which of several networks in it is meant."""
+
 import re
 from collections.abc import Mapping
 
@@ -8,7 +9,9 @@ SHOWN = 8  # keys listed per group in a message
 CONTAINERS = ('state_dict', 'model')
 # An average of the weights, or what an average was swapped with: taken only if asked for.
 AVERAGES = ('ema_state_dict', 'state_dict_ema', 'ema_model', 'model_ema')
-WRAPPERS = re.compile(r'^(?:module\.|_orig_mod\.)+')  # left by parallel training and by torch.compile
+WRAPPERS = re.compile(
+    r'^(?:module\.|_orig_mod\.)+'
+)  # left by parallel training and by torch.compile
 PART = re.compile(r'^(?:(architecture|student|teacher)|lanes\.([^.]+)\.student)\.(.+)$')
 
 Weights = dict[str, torch.Tensor]
@@ -21,9 +24,10 @@ class LayoutError(ValueError):
 def unpack(payload: object, part: str | None = None) -> tuple[str, Weights]:
     """Find the weights of one network in what a checkpoint file holds.
 
-    They lie under ``'state_dict'`` (MMEngine, timm), ``'model'`` (RepDistiller, mdistiller, DIST_KD) or at the top
-    ("bare"), with or without ``module.`` in front. There may be several: MMRazor's ``architecture.*`` (the student)
-    and ``teacher.*``, mdistiller's ``student.*`` and ``teacher.*``, DynaKD's ``lanes.<lane>.student.*``.
+    They lie under ``'state_dict'`` (MMEngine, timm), ``'model'`` (RepDistiller, mdistiller,
+    DIST_KD) or at the top ("bare"), with or without ``module.`` in front. There may be several:
+    MMRazor's ``architecture.*`` (the student) and ``teacher.*``, mdistiller's ``student.*`` and
+    ``teacher.*``, DynaKD's ``lanes.<lane>.student.*``.
 
     Args:
         payload: The object the file holds.
@@ -34,12 +38,17 @@ def unpack(payload: object, part: str | None = None) -> tuple[str, Weights]:
         What was taken, ``'{container}'`` or ``'{container}/{part}'``, and its weights.
 
     Raises:
-        LayoutError: If it is no dict, holds no tensors, has no such part, or several and ``part`` is None.
+        LayoutError: If it is no dict, holds no tensors, has no such part, or several and ``part``
+            is None.
     """
     if not isinstance(payload, Mapping):
         raise LayoutError(f'holds a {type(payload).__name__}, where a dict of tensors is needed')
     averages = averages_in(payload)
-    container = part if part in averages else next((key for key in CONTAINERS if _filled(payload, key)), 'bare')
+    container = (
+        part
+        if part in averages
+        else next((key for key in CONTAINERS if _filled(payload, key)), 'bare')
+    )
     weights = _tensors(payload if container == 'bare' else payload[container])
     if container in averages:
         weights.pop('steps', None)  # MMEngine's count of updates
@@ -56,7 +65,9 @@ def unpack(payload: object, part: str | None = None) -> tuple[str, Weights]:
 
 def averages_in(payload: object) -> list[str]:
     """The keys of ``payload`` that hold an average of the weights (or what it was swapped with)."""
-    return [key for key in AVERAGES if _filled(payload, key)] if isinstance(payload, Mapping) else []
+    return (
+        [key for key in AVERAGES if _filled(payload, key)] if isinstance(payload, Mapping) else []
+    )
 
 
 def _filled(payload: Mapping, key: str) -> bool:
@@ -70,7 +81,9 @@ def _tensors(entries: Mapping) -> Weights:
             continue
         name = WRAPPERS.sub('', str(key))
         if name in weights:
-            raise LayoutError(f'holds two tensors for {name!r}, with and without a "module." in front')
+            raise LayoutError(
+                f'holds two tensors for {name!r}, with and without a "module." in front'
+            )
         weights[name] = value
     if not weights:
         listed = ', '.join(sorted(map(str, entries))[:SHOWN]) or 'none'
@@ -96,4 +109,6 @@ def _choose(networks: dict[str, Weights], part: str | None) -> str:
     if len(networks) == 1 and (part is None or (part == 'student' and 'teacher' not in networks)):
         return next(iter(networks))
     problem = 'holds several networks' if part is None else f'holds no part {part!r}'
-    raise LayoutError(f'{problem}: say which with checkpoint=dict(path=…, part=…), one of {", ".join(networks)}')
+    raise LayoutError(
+        f'{problem}: say which with checkpoint=dict(path=…, part=…), one of {", ".join(networks)}'
+    )

@@ -1,4 +1,5 @@
 """What makes a frozen network faster and leaves what it computes: folding, casting, compiling."""
+
 import collections
 
 import torch
@@ -17,7 +18,9 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class _Readers(TorchDispatchMode):
-    """Counts how often each tensor is read by an operator; keeps them alive, so that no id is used twice."""
+    """Counts how often each tensor is read by an operator; keeps them alive, so that no id is used
+    twice.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +30,7 @@ class _Readers(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         for value in (*args, *kwargs.values()):
-            for tensor in value if isinstance(value, (list, tuple)) else (value, ):
+            for tensor in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(tensor, torch.Tensor):
                     self.count[id(tensor)] += 1
                     self._alive.append(tensor)
@@ -56,7 +59,10 @@ def foldable_pairs(network: nn.Module, run) -> list[tuple[nn.Module, nn.Module]]
         if conv is not None:
             pairs.append((conv, module, tensor))
 
-    watched = {module: bool(module._forward_hooks or module._forward_pre_hooks) for module in network.modules()}
+    watched = {
+        module: bool(module._forward_hooks or module._forward_pre_hooks)
+        for module in network.modules()
+    }
     for module in network.modules():
         if type(module) in CONVOLUTIONS:
             handles.append(module.register_forward_hook(conv_ran))
@@ -68,16 +74,21 @@ def foldable_pairs(network: nn.Module, run) -> list[tuple[nn.Module, nn.Module]]
     finally:
         for handle in handles:
             handle.remove()
-    return [(conv, norm) for conv, norm, tensor in pairs
-            if calls[conv] == calls[norm] == 1 and readers.count[id(tensor)] == 1
-            and not watched[conv] and not watched[norm]]
+    return [
+        (conv, norm)
+        for conv, norm, tensor in pairs
+        if calls[conv] == calls[norm] == 1
+        and readers.count[id(tensor)] == 1
+        and not watched[conv]
+        and not watched[norm]
+    ]
 
 
 def fold(network: nn.Module, run) -> int:
     """Folds BatchNorm into the convolution before it, in place; returns how many were folded.
 
-    ``w' = w γ / √(σ² + ε)``, ``b' = (b − μ) γ / √(σ² + ε) + β``: equal in exact arithmetic. Modules that a recorder
-    is hooked to stay as they are.
+    ``w' = w γ / √(σ² + ε)``, ``b' = (b − μ) γ / √(σ² + ε) + β``: equal in exact arithmetic. Modules
+    that a recorder is hooked to stay as they are.
     """
     pairs = foldable_pairs(network, run)
     fused = {}
@@ -92,7 +103,9 @@ def fold(network: nn.Module, run) -> int:
 
 
 def cast(network: nn.Module, dtype: torch.dtype) -> None:
-    """Convolutions and linear maps to ``dtype``, which autocast would otherwise cast again in every step."""
+    """Convolutions and linear maps to ``dtype``, which autocast would otherwise cast again in every
+    step.
+    """
     for module in network.modules():
         if isinstance(module, (_ConvNd, nn.Linear)):
             module.to(dtype)
@@ -111,12 +124,17 @@ def compile_parts(network: nn.Module) -> list[str]:
 
 
 def _inductor_options(device: torch.device) -> dict:
-    """On a CPU a frozen teacher's weights are constants to inductor, which knows these from torch 2.1 on."""
-    return dict(freezing=True) if device.type == 'cpu' and release(torch.__version__) >= (2, 1) else {}
+    """On a CPU a frozen teacher's weights are constants to inductor, which knows these from torch
+    2.1 on.
+    """
+    return (
+        dict(freezing=True) if device.type == 'cpu' and release(torch.__version__) >= (2, 1) else {}
+    )
 
 
 def accelerate(name: str, network: nn.Module, fast: Fast, run) -> None:
-    """Makes teacher ``name`` fast, in place, once its recorders are hooked and its weights are final.
+    """Makes teacher ``name`` fast, in place, once its recorders are hooked and its weights are
+    final.
 
     Args:
         name: for the log.

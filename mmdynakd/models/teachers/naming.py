@@ -1,4 +1,5 @@
 """From the names of a public checkpoint to those of the model that it is for."""
+
 import re
 from collections.abc import Iterable
 
@@ -14,12 +15,15 @@ WHOLE = 'model.'  # in front of every name of a network that lies in a wrapper, 
 def rename(weights: Weights, own: Iterable[str]) -> tuple[str, Weights]:
     """Give weights the names that the model has.
 
-    A model without ``backbone.*`` and ``head.*`` (MMPretrain's ``TimmClassifier``, or any module) is given the file's
-    names as they are. A MMPretrain classifier is given those of MMPretrain as they are, and plain ones by rules:
+    A model without ``backbone.*`` and ``head.*`` (MMPretrain's ``TimmClassifier``, or any module)
+    is given the file's names as they are. A MMPretrain classifier is given those of MMPretrain as
+    they are, and plain ones by rules:
 
-    - the classifier, ``fc.*``, ``linear.*``, ``classifier.*`` or the only numbered ``classifier.N.*``, becomes
+    - the classifier, ``fc.*``, ``linear.*``, ``classifier.*`` or the only numbered
+      ``classifier.N.*``, becomes
       ``head.fc.*``; several numbered ones (chenyaofo's VGG) become ``head.classifier.N.*``
-    - ``layer*.N.shortcut.*`` becomes ``downsample`` where the model calls it so (RepDistiller's ResNet50)
+    - ``layer*.N.shortcut.*`` becomes ``downsample`` where the model calls it so (RepDistiller's
+      ResNet50)
     - ``backbone.`` comes in front of everything else
 
     Args:
@@ -27,14 +31,21 @@ def rename(weights: Weights, own: Iterable[str]) -> tuple[str, Weights]:
         own: The model's names.
 
     Returns:
-        ``'mmpretrain'``, ``'plain'`` or ``'same'`` (the model's own names), and the weights by the model's names.
+        ``'mmpretrain'``, ``'plain'`` or ``'same'`` (the model's own names), and the weights by the
+        model's names.
 
     Raises:
         LayoutError: If two tensors come to the same name.
     """
     own = set(own)
-    weights = {key: value for key, value in weights.items() if not key.startswith('data_preprocessor.')}
-    if weights and all(key.startswith(WHOLE) for key in weights) and not any(key.startswith(WHOLE) for key in own):
+    weights = {
+        key: value for key, value in weights.items() if not key.startswith('data_preprocessor.')
+    }
+    if (
+        weights
+        and all(key.startswith(WHOLE) for key in weights)
+        and not any(key.startswith(WHOLE) for key in own)
+    ):
         weights = {key.removeprefix(WHOLE): value for key, value in weights.items()}
     if any(key.startswith(OURS) for key in weights) and _is_classifier(own):
         return 'mmpretrain', weights
@@ -48,7 +59,9 @@ def rename(weights: Weights, own: Iterable[str]) -> tuple[str, Weights]:
 
 
 def _is_classifier(names: Iterable[str]) -> bool:
-    """Whether these are names of a MMPretrain classifier; timm's ViT has a ``head.`` too, but no ``backbone.``."""
+    """Whether these are names of a MMPretrain classifier; timm's ViT has a ``head.`` too, but no
+    ``backbone.``.
+    """
     return any(name.startswith('backbone.') for name in names)
 
 

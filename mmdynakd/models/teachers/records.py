@@ -1,4 +1,5 @@
 """What recorders of a teacher keep in a pass: nested lists of tensors, a row a sample."""
+
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def rebuild(structure: Any, leaves: list[torch.Tensor]) -> Any:
     """The record of a structure."""
     if isinstance(structure, int):
         return leaves[structure]
-    (kind, parts), = structure.items()
+    ((kind, parts),) = structure.items()
     if kind == 'dict':
         return {key: rebuild(part, leaves) for key, part in parts.items()}
     parts = [rebuild(part, leaves) for part in parts]

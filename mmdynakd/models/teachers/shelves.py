@@ -1,4 +1,5 @@
 """Where kept records lie: in memory, or in files that no interruption spoils."""
+
 import contextlib
 import json
 import os
@@ -40,7 +41,9 @@ class MemoryShelf:
         """Which of ``ids`` are known, (B,), and their rows."""
         known = self._known[ids]
         rows = torch.from_numpy(ids[known])
-        return known, [leaf.index_select(0, rows.to(leaf.device)).to(device) for leaf in self._leaves]
+        return known, [
+            leaf.index_select(0, rows.to(leaf.device)).to(device) for leaf in self._leaves
+        ]
 
     def quantise(self, leaves: list[torch.Tensor]) -> list[torch.Tensor]:
         return leaves
@@ -58,22 +61,26 @@ class MemoryShelf:
 class FileShelf:
     """Rows by view in memory-mapped files, one an epoch.
 
-    A row is the CRC-32 of (view, payload), then the payload: a row that was never written, or not to its end, does
-    not match and counts as unknown. ``key.json`` and ``layout.json`` are written whole or not at all, files of an
-    epoch are made whole under another name; nothing in it is ever executed.
+    A row is the CRC-32 of (view, payload), then the payload: a row that was never written, or not
+    to its end, does not match and counts as unknown. ``key.json`` and ``layout.json`` are written
+    whole or not at all, files of an epoch are made whole under another name; nothing in it is ever
+    executed.
 
     Args:
         folder: where.
         key: what the records are a function of, compared in full with what the folder says.
         size: number of samples of the split.
-        dtype: ``'float16'`` or ``'float32'``, of what is stored; what is served is in the records' own type.
+        dtype: ``'float16'`` or ``'float32'``, of what is stored; what is served is in the records'
+            own type.
         announce: called with the bytes a row takes, before the first one is written.
 
     Raises:
         StoreError: the folder holds something else, or cannot be made.
     """
 
-    def __init__(self, folder: str, key: dict, size: int, dtype: str, announce=lambda row_bytes: None) -> None:
+    def __init__(
+        self, folder: str, key: dict, size: int, dtype: str, announce=lambda row_bytes: None
+    ) -> None:
         self.folder, self.size, self.dtype, self._announce = folder, size, dtype, announce
         self.structure: Any = None
         self.error = 0.0
@@ -85,10 +92,15 @@ class FileShelf:
             if not osp.exists(osp.join(folder, 'key.json')):
                 write_json(folder, 'key.json', key)
         except OSError as error:
-            raise StoreError(f'{folder} cannot be written ({error}): set model.store.path to another folder, or '
-                             'model.store to None') from error
+            raise StoreError(
+                f'{folder} cannot be written ({error}): set model.store.path to another folder, or '
+                'model.store to None'
+            ) from error
         if self._read('key.json') != json.loads(json.dumps(key)):
-            raise StoreError(f'{folder}/key.json tells of other teachers or data than its name: remove the folder')
+            raise StoreError(
+                f'{folder}/key.json tells of other teachers or data than its name: remove the '
+                'folder'
+            )
         _remove_stale(folder)
         if osp.exists(osp.join(folder, 'layout.json')):
             self._load_layout()
@@ -118,13 +130,17 @@ class FileShelf:
         for old, new in zip(leaves, stored):
             if old.is_floating_point() and old.numel():
                 if not torch.equal(torch.isfinite(old), torch.isfinite(new)):
-                    raise StoreError(f'{self.folder}: records beyond 65504 do not fit float16; '
-                                     "set model.store.dtype='float32'")
+                    raise StoreError(
+                        f'{self.folder}: records beyond 65504 do not fit float16; '
+                        "set model.store.dtype='float32'"
+                    )
                 self.error = max(self.error, float((old - new).abs().max()))
         return stored
 
     def keep(self, ids: np.ndarray, structure: Any, leaves: list[torch.Tensor]) -> None:
-        """Writes the rows of ``ids``; where that fails the shelf is read-only from then on, and says so once."""
+        """Writes the rows of ``ids``; where that fails the shelf is read-only from then on, and
+        says so once.
+        """
         if not self.writable:
             return
         try:
@@ -135,15 +151,25 @@ class FileShelf:
                 self._epoch(epoch, make=True)[ids[at] % self.size] = payload[at]
         except OSError as error:
             self.writable = False
-            print_log(f'{self.folder}: nothing is written any more ({error}); teachers run where nothing is kept',
-                      'current', 30)
+            print_log(
+                f'{self.folder}: nothing is written any more ({error}); teachers run where nothing '
+                'is kept',
+                'current',
+                30,
+            )
 
     def _stored(self, leaf: torch.Tensor) -> torch.dtype:
         return DTYPES[self.dtype] if leaf.is_floating_point() else leaf.dtype
 
     def _make_layout(self, structure: Any, leaves: list[torch.Tensor]) -> None:
-        entries = [dict(shape=list(leaf.shape[1:]), served=str(leaf.dtype).removeprefix('torch.'),
-                        stored=str(self._stored(leaf)).removeprefix('torch.')) for leaf in leaves]
+        entries = [
+            dict(
+                shape=list(leaf.shape[1:]),
+                served=str(leaf.dtype).removeprefix('torch.'),
+                stored=str(self._stored(leaf)).removeprefix('torch.'),
+            )
+            for leaf in leaves
+        ]
         layout = dict(structure=structure, leaves=entries)
         self._use_layout(layout)
         self._announce(self._row)
@@ -153,15 +179,25 @@ class FileShelf:
         try:
             self._use_layout(self._read('layout.json'))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise StoreError(f'{self.folder}/layout.json is damaged ({error!r}): remove the folder') from error
+            raise StoreError(
+                f'{self.folder}/layout.json is damaged ({error!r}): remove the folder'
+            ) from error
 
     def _use_layout(self, layout: dict) -> None:
-        self._leaves = [dict(shape=[int(side) for side in entry['shape']], served=_dtype(entry['served']),
-                             stored=_dtype(entry['stored'])) for entry in layout['leaves']]
+        self._leaves = [
+            dict(
+                shape=[int(side) for side in entry['shape']],
+                served=_dtype(entry['served']),
+                stored=_dtype(entry['stored']),
+            )
+            for entry in layout['leaves']
+        ]
         self.structure = layout['structure']
         used = 4
         for leaf in self._leaves:
-            leaf['bytes'] = torch.empty(0, dtype=leaf['stored']).element_size() * int(np.prod(leaf['shape'], dtype=int))
+            leaf['bytes'] = torch.empty(0, dtype=leaf['stored']).element_size() * int(
+                np.prod(leaf['shape'], dtype=int)
+            )
             leaf['at'], used = used, used + leaf['bytes']
         self._row = -(-used // 8) * 8
 
@@ -169,7 +205,7 @@ class FileShelf:
         payload = np.zeros((len(ids), self._row), dtype=np.uint8)
         for spec, leaf in zip(self._leaves, leaves, strict=True):
             values = leaf.detach().to('cpu', spec['stored']).contiguous().reshape(len(ids), -1)
-            payload[:, spec['at']:spec['at'] + spec['bytes']] = values.numpy().view(np.uint8)
+            payload[:, spec['at'] : spec['at'] + spec['bytes']] = values.numpy().view(np.uint8)
         sums = np.array([_checksum(i, row) for i, row in zip(ids, payload[:, 4:])], dtype=np.uint32)
         payload[:, :4] = sums[:, None].view(np.uint8)
         return payload
@@ -179,13 +215,15 @@ class FileShelf:
             return [torch.empty(0, *spec['shape'], dtype=spec['served']) for spec in self._leaves]
         leaves = []
         for spec in self._leaves:
-            raw = np.ascontiguousarray(payload[:, spec['at']:spec['at'] + spec['bytes']])
+            raw = np.ascontiguousarray(payload[:, spec['at'] : spec['at'] + spec['bytes']])
             values = torch.from_numpy(raw).view(spec['stored']).to(spec['served'])
             leaves.append(values.reshape(len(payload), *spec['shape']))
         return leaves
 
     def _epoch(self, epoch: int, make: bool) -> np.memmap | None:
-        """The rows of an epoch, (N, row); the file is made if ``make``, else None where there is none."""
+        """The rows of an epoch, (N, row); the file is made if ``make``, else None where there is
+        none.
+        """
         rows = self._epochs.get(epoch)
         if rows is None:
             path = osp.join(self.folder, f'epoch_{epoch:05d}.rows')
@@ -195,8 +233,14 @@ class FileShelf:
             if whole or make:
                 mode = 'r+' if os.access(path, os.W_OK) else 'r'
                 rows = patiently(
-                    lambda: np.memmap(path, dtype=np.uint8, mode=mode, shape=(self.size, self._row)), path)
-            while len(self._epochs) > 1:  # the validation split and this epoch: no more files stay open
+                    lambda: np.memmap(
+                        path, dtype=np.uint8, mode=mode, shape=(self.size, self._row)
+                    ),
+                    path,
+                )
+            while (
+                len(self._epochs) > 1
+            ):  # the validation split and this epoch: no more files stay open
                 self._epochs.pop(next(iter(self._epochs)))
             self._epochs[epoch] = rows
         if make and rows.mode == 'r':
@@ -230,7 +274,9 @@ def _by_epoch(ids: np.ndarray, size: int) -> list[tuple[int, np.ndarray]]:
 
 
 def _allocate(path: str, length: int) -> None:
-    """A file of zeros whose blocks are reserved: a full disk is an OSError now, not a crash in a later write."""
+    """A file of zeros whose blocks are reserved: a full disk is an OSError now, not a crash in a
+    later write.
+    """
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
         with open(temporary, 'wb') as file:
