@@ -27,10 +27,10 @@ from networks import dynakd
 from runners import dataset
 from torch import nn
 
-from mmdynakd.engine.checkpoints import newest_checkpoint
 from mmdynakd.engine.hooks.candidates import STATE
-from mmdynakd.engine.launch import train
+from mmdynakd.launch.run import train
 from mmdynakd.safe_load import read_checkpoint
+from mmdynakd.workdir.checkpoints import newest_checkpoint
 
 IMAGES, ROWS, HISTORY = 64, 10, 500
 ALLOWED = 1.02

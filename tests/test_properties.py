@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report.test_reading import CANDIDATES, RESULTS
+from written import CANDIDATES, RESULTS
 
 from mmdynakd import safe_load
 from mmdynakd.datasets import safe_pickle
@@ -27,8 +27,8 @@ from mmdynakd.models.teachers.loading import _place
 from mmdynakd.models.teachers.naming import rename
 from mmdynakd.models.teachers.shelves import FileShelf, StoreError
 from mmdynakd.names import is_lane_name, is_plain_name
-from mmdynakd.report import read_candidates, read_results
 from mmdynakd.safe_load import read_checkpoint
+from mmdynakd.values.reading import read_candidates, read_results
 
 many = settings(
     deadline=None,

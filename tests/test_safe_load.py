@@ -3,19 +3,18 @@ could not do it.
 """
 
 import io
-import os
 import pickle
 import uuid
 
 import numpy as np
 import pytest
 import torch
+from attacks import ATTACKS, Canary, Toy, train
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from runs import network, network_config
-from test_compat import ATTACKS, Toy, train
 from web import Web
 
 from mmdynakd import safe_load
@@ -24,16 +23,6 @@ from mmdynakd.registry import MODELS
 from mmdynakd.safe_load import read_checkpoint
 
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
-
-
-class Canary:
-    """Makes a folder when it is unpickled freely."""
-
-    def __init__(self, place) -> None:
-        self.place = place
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.place),)
 
 
 @pytest.fixture(params=['own', 'restricted'])

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attacks import Canary, train
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from runs import CHECKOUT, read, run, search_config
-from test_compat import train
-from test_safe_load import Canary
 
 from mmdynakd.downloads import HASH_ENDING
 from mmdynakd.engine.hooks import CheckpointHook

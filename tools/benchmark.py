@@ -8,9 +8,9 @@ table.
 
 import argparse
 
-from mmdynakd.engine.benchmark import run_benchmark
-from mmdynakd.engine.launch import add_common_arguments, load_config
-from mmdynakd.engine.tool import run_tool
+from mmdynakd.cli.arguments import add_common_arguments, load_config
+from mmdynakd.diagnostics.tool import run_tool
+from mmdynakd.study.study import run_benchmark
 
 
 def main() -> None:

@@ -14,9 +14,10 @@ import copy
 import os
 import os.path as osp
 
-from mmdynakd.engine.determinism import compare
-from mmdynakd.engine.launch import add_common_arguments, load_config, train
-from mmdynakd.engine.tool import run_tool
+from mmdynakd.cli.arguments import add_common_arguments, load_config
+from mmdynakd.diagnostics.determinism import compare
+from mmdynakd.diagnostics.tool import run_tool
+from mmdynakd.launch.run import train
 
 
 def main() -> int:

@@ -15,9 +15,9 @@ import os.path as osp
 import sys
 import time
 
-from mmdynakd.engine.check import run_check
-from mmdynakd.engine.launch import add_common_arguments, load_config
-from mmdynakd.engine.tool import run_tool
+from mmdynakd.cli.arguments import add_common_arguments, load_config
+from mmdynakd.diagnostics.teachers import run_check
+from mmdynakd.diagnostics.tool import run_tool
 from mmdynakd.files import write_json, write_text
 from mmdynakd.report.teachers_table import teachers_table
 

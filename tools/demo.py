@@ -13,8 +13,9 @@ import time
 
 from mmengine.config import Config
 
-from mmdynakd.engine.launch import keep_teacher_order, train
-from mmdynakd.engine.tool import run_tool
+from mmdynakd.diagnostics.tool import run_tool
+from mmdynakd.launch.config import keep_teacher_order
+from mmdynakd.launch.run import train
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 TEACHERS = ('resnet20', 'resnet14', 'resnet8')

@@ -16,9 +16,9 @@ import shlex
 import signal
 import sys
 
-from mmdynakd.engine.fanout import Engine, Plan, RunsFailed, check_lanes, evaluate, make_plan
-from mmdynakd.engine.tool import LATER, run_tool
+from mmdynakd.diagnostics.tool import LATER, run_tool
 from mmdynakd.errors import UserError
+from mmdynakd.evaluation import Engine, Plan, RunsFailed, check_lanes, evaluate, make_plan
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -85,7 +85,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def local(args: argparse.Namespace, plan: Plan) -> Engine:
-    from mmdynakd.engine.fanout.local import LocalEngine, visible_gpus
+    from mmdynakd.evaluation.executors.local import LocalEngine, visible_gpus
 
     gpus = (
         args.gpus_per_run
@@ -98,13 +98,13 @@ def local(args: argparse.Namespace, plan: Plan) -> Engine:
 
 
 def ray(args: argparse.Namespace, plan: Plan) -> Engine:
-    from mmdynakd.engine.fanout.ray_cluster import RayEngine
+    from mmdynakd.evaluation.executors.ray_cluster import RayEngine
 
     return RayEngine(args.address, args.cpus_per_run or 1, args.gpus_per_run or 0, args.retries)
 
 
 def slurm(args: argparse.Namespace, plan: Plan) -> Engine:
-    from mmdynakd.engine.fanout.slurm import SlurmEngine
+    from mmdynakd.evaluation.executors.slurm import SlurmEngine
 
     return SlurmEngine(
         osp.join(plan.results_dir, 'runs', '.slurm'),

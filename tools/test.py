@@ -7,8 +7,9 @@ python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--cfg-options k=v …] 
 import argparse
 import json
 
-from mmdynakd.engine.launch import add_common_arguments, load_config, run
-from mmdynakd.engine.tool import run_tool
+from mmdynakd.cli.arguments import add_common_arguments, load_config
+from mmdynakd.diagnostics.tool import run_tool
+from mmdynakd.launch.run import run
 
 
 def main() -> None:

@@ -9,9 +9,10 @@ A run that was cut off goes on when the same command is given again, and ends as
 
 import argparse
 
-from mmdynakd.engine.launch import add_common_arguments, load_config, train
-from mmdynakd.engine.runs import NEWEST
-from mmdynakd.engine.tool import run_tool
+from mmdynakd.cli.arguments import add_common_arguments, load_config
+from mmdynakd.diagnostics.tool import run_tool
+from mmdynakd.launch.run import train
+from mmdynakd.workdir.runs import NEWEST
 
 
 def main() -> None:

@@ -8,13 +8,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from global_generators import drawn_now, reseed
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from runs import CHECKOUT, CutOff, Interrupted, network_config, run, search_config
-from test_views import drawn_now, reseed
 
 from mmdynakd.datasets import ArrayDataset, View, batch_collate, is_deterministic
 from mmdynakd.functional import crop_flip

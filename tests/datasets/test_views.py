@@ -12,6 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from global_generators import drawn_now, reseed
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -86,14 +87,6 @@ def served(loader, epoch):
             assert sample.view_size == 60
             pixels[sample.view] = image
     return pixels, list(pixels)
-
-
-def drawn_now():
-    return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
-
-
-def reseed(seed):
-    random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)  # noqa: NPY002
 
 
 # --- the sampler ----------------------------------------------------------------------------------

@@ -5,35 +5,14 @@ stops.
 import re
 from types import SimpleNamespace
 
-import fault_parts  # noqa: F401
 import pytest
+from fault_parts import BAD, search
 from mmengine.hooks import Hook
-from runs import Interrupted, read, run, same, search_config
+from runs import Interrupted, read, run, same
 
-from mmdynakd.engine import faults
 from mmdynakd.engine.hooks import theta_watch
+from mmdynakd.engine.loops import faults
 from mmdynakd.models import DynaKD
-
-BAD = 17  # sample_idx of the spoiled training image
-
-
-def search(work, train=(), upper=(), evaluate=False, **options):
-    """A search whose student has BatchNorm; images are floats, those given hold a NaN."""
-    cfg = search_config(work, **options)
-    for loader, spoiled in (
-        (cfg.train_dataloader, train),
-        (cfg.train_cfg.upper_dataloader, upper),
-        (cfg.val_dataloader, ()),
-        (cfg.test_dataloader, ()),
-    ):
-        loader.dataset.pipeline = [
-            dict(type='Spoil', indices=list(spoiled)),
-            dict(type='PackInputs'),
-        ]
-    cfg.custom_hooks[0].pop('baselines')
-    cfg.custom_hooks[0].update(single_teachers=False)
-    cfg.custom_hooks = cfg.custom_hooks if evaluate else []
-    return cfg
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ def test_ranks_agree_bit_for_bit_about_an_image_of_one_of_them(tmp_path):
         MASTER_PORT=str(free_port()),
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='',
-        PYTHONPATH=str(CHECKOUT),
+        PYTHONPATH=os.pathsep.join([str(CHECKOUT / 'tests' / 'helpers'), str(CHECKOUT)]),
     )
-    worker = CHECKOUT / 'tests' / 'engine' / 'fault_worker.py'
+    worker = CHECKOUT / 'tests' / 'helpers' / 'fault_worker.py'
     started = [
         subprocess.Popen(
             [sys.executable, str(worker), str(tmp_path)],

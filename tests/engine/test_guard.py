@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from test_optim_steps import ScaledOptimWrapper, parameter
+from scaled import ScaledOptimWrapper, parameter
 from torch import nn
 from toys import bilevel, built, differing, dynakd_cfg, made_batch, snapshot, student_cfg
 

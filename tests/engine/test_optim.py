@@ -12,8 +12,8 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 from toys import bilevel, built, differing, dynakd_cfg, made_batch, snapshot, student_cfg
 
-from mmdynakd.engine.loops.bilevel import expand_schedulers
 from mmdynakd.engine.optim import BilevelOptimWrapper, BilevelOptimWrapperConstructor
+from mmdynakd.entries import expand_schedulers
 
 LANES = dict(search={}, fixed=dict(distribution=dict(probs='t0')), ce=dict(distribution=None))
 SGD = dict(type='SGD', lr=0.1)

@@ -4,7 +4,7 @@ import copy
 
 import torch
 from mmengine.optim import OptimWrapper
-from torch import nn
+from scaled import ScaledOptimWrapper, parameter
 from toys import (
     bilevel,
     built,
@@ -23,10 +23,6 @@ SGD = dict(type='SGD', lr=0.1)
 
 def bare(**entries):
     return BilevelOptimWrapper(**entries)
-
-
-def parameter(*values):
-    return nn.Parameter(torch.tensor(values or (1.0,)))
 
 
 def entry(*params, lr=1.0, **kwargs):
@@ -166,30 +162,6 @@ def test_clipping_is_each_entrys_own():
     torch.testing.assert_close(small.data, torch.tensor([3 - 0.6, 4 - 0.8]), rtol=1e-5, atol=0)
     torch.testing.assert_close(large.data, torch.zeros(2))
     torch.testing.assert_close(theta.data, torch.tensor([2.5, 3.5]))
-
-
-class Scaler:
-    """Stands for AMP's GradScaler, of a scale of its own an entry."""
-
-    def __init__(self, scale):
-        self.factor = scale
-
-    def scale(self, loss):
-        return loss * self.factor
-
-
-class ScaledOptimWrapper(OptimWrapper):
-    """Unscales before it steps, as ``AmpOptimWrapper`` does."""
-
-    def __init__(self, *args, scale, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.loss_scaler = Scaler(scale)
-
-    def step(self, **kwargs):
-        for group in self.optimizer.param_groups:
-            for p in group['params']:
-                p.grad /= self.loss_scaler.factor
-        super().step(**kwargs)
 
 
 def test_the_scale_of_amp_is_each_entrys_own():

@@ -32,12 +32,10 @@ def folder(tmp_path_factory) -> Path:
         os.environ,
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='',
-        PYTHONPATH=os.pathsep.join(
-            [str(CHECKOUT / 'tests' / 'engine'), str(CHECKOUT / 'tests'), str(CHECKOUT)]
-        ),
+        PYTHONPATH=os.pathsep.join([str(CHECKOUT / 'tests' / 'helpers'), str(CHECKOUT)]),
     )
     ended = subprocess.run(
-        [sys.executable, str(CHECKOUT / 'tests' / 'engine' / 'dist_worker.py'), str(folder)],
+        [sys.executable, str(CHECKOUT / 'tests' / 'helpers' / 'dist_worker.py'), str(folder)],
         env=env,
         cwd=folder,
         capture_output=True,

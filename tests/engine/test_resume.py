@@ -6,7 +6,8 @@ from unittest import mock
 
 import pytest
 import torch
-from runs import CutOff, Interrupted, read, run, same, search_config, weights
+from resumed import by_epoch, cut_off
+from runs import CutOff, read, run, same, weights
 
 FILES = ('candidates.json', 'theta.csv')
 
@@ -21,20 +22,6 @@ def weights_only(monkeypatch):
         monkeypatch.setattr(
             torch, 'load', lambda *a, **kwargs: load(*a, **{**kwargs, 'weights_only': True})
         )
-
-
-def by_epoch(work, **options):
-    """4 epochs of 5 iterations, images cropped at random; the upper loader has 3 batches, shuffled."""
-    cfg = search_config(
-        work, **{'train_cfg.max_epochs': 4, 'param_scheduler.student.T_max': 4, **options}
-    )
-    cfg.custom_hooks[0].pop('baselines')
-    cfg.custom_hooks[0].update(
-        num_candidates=3,
-        single_teachers=False,
-        evaluation={'train_cfg.max_epochs': 3, 'param_scheduler.student.T_max': 3},
-    )
-    return cfg
 
 
 def by_iteration(work, **options):
@@ -53,12 +40,6 @@ def by_iteration(work, **options):
     cfg.custom_hooks[0].pop('evaluation')
     cfg.merge_from_dict(options)
     return cfg
-
-
-def cut_off(cfg, at: int, stage: str):
-    cfg.custom_hooks.append(dict(type='CutOff'))
-    with pytest.raises(Interrupted), mock.patch.object(CutOff, 'planned', (at, stage)):
-        run(cfg)
 
 
 @functools.lru_cache

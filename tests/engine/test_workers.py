@@ -11,11 +11,11 @@ import pytest
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import TRANSFORMS
+from resumed import by_epoch, cut_off
 from runs import read, run, same, weights
-from test_resume import by_epoch, cut_off
 from torch.utils.data import DataLoader, Dataset
 
-from mmdynakd.engine import determinism
+from mmdynakd.diagnostics import determinism
 from mmdynakd.engine.loops.batches import Round
 
 

@@ -12,8 +12,8 @@ from mmengine.config import Config
 from runs import CHECKOUT
 
 import mmdynakd
+from mmdynakd.diagnostics.predictions import multiply_adds, parameters
 from mmdynakd.downloads import HASH_ENDING
-from mmdynakd.engine.predictions import multiply_adds, parameters
 from mmdynakd.models.teachers.layouts import match, recognise
 
 FOLDER = CHECKOUT / 'configs' / '_base_' / 'teachers'

@@ -10,17 +10,17 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdynakd.engine.runs import begin, finish, holds
-from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.errors import CheckpointError, UserError
+from mmdynakd.evaluation.lanes import all_baselines, candidate_lane, evaluation_config
+from mmdynakd.evaluation.rehearsal import SOURCE, check_overrides, rehearse
 from mmdynakd.files import write_json
 from mmdynakd.functional import as_simplex, entropy, total_variation
+from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import is_lane_name
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
+from mmdynakd.workdir.runs import begin, finish, holds
 
-from .evaluation import all_baselines, candidate_lane, evaluation_config
-from .rehearsal import SOURCE, check_overrides, rehearse
 from .results import check_loops, check_metric
 from .runtime_info import flush
 from .theta_watch import ThetaWatch

@@ -9,11 +9,11 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdynakd.engine.checkpoints import ATOMIC, note_newest
-from mmdynakd.engine.loops.batches import generator_states
-from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.generators import generator_states
+from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import is_plain_name
 from mmdynakd.registry import HOOKS
+from mmdynakd.workdir.checkpoints import ATOMIC, note_newest
 
 STATE = 'mmdynakd_resume'
 

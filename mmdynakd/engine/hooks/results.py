@@ -9,13 +9,14 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdynakd.engine.export import export_student
-from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.errors import UserError
+from mmdynakd.export.student import export_student
 from mmdynakd.files import write_json, write_text
+from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import suggestion
 from mmdynakd.registry import HOOKS
-from mmdynakd.report import results_table, run_facts
+from mmdynakd.report import results_table
+from mmdynakd.workdir.identity import run_facts
 
 
 @HOOKS.register_module()

@@ -7,8 +7,8 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.functional import entropy, total_variation
+from mmdynakd.models.unwrap import algorithm_of
 
 COLLAPSED = (
     0.2  # of log n, the entropy of a uniform θ: one of five teachers has 94 %, one of two 97 %

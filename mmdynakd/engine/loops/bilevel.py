@@ -2,21 +2,17 @@
 lower one.
 """
 
-import copy
-from collections.abc import Mapping
-
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmdynakd.engine.faults import FaultReport
-from mmdynakd.engine.optim import THETA
-from mmdynakd.engine.unwrap import algorithm_of
-from mmdynakd.names import unknown_names
+from mmdynakd.entries import expand_schedulers
+from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
 
 from .batches import CyclingBatches, check_lengths
 from .epochs import RepeatableTrainLoop
+from .faults import FaultReport
 from .probe import probe_teachers
 from .upper import CACHE_MB, UpperSteps
 
@@ -50,25 +46,6 @@ def start(runner: Runner, iteration: int) -> None:
     if algorithm.ensemble.store is not None:
         algorithm.ensemble.store.epochs = -(-runner.max_iters // len(runner.train_dataloader))
     probe_teachers(algorithm, runner.train_dataloader)
-
-
-def expand_schedulers(schedulers, algorithm: nn.Module):
-    """``dict(student=…, theta=…)``, or a list for the students alone, to one list an optimizer
-    entry.
-
-    Raises:
-        ValueError: for another key.
-    """
-    if schedulers is None:
-        return None
-    if not isinstance(schedulers, Mapping) or 'type' in schedulers:
-        schedulers = dict(student=schedulers)
-    unknown = unknown_names(schedulers, ('student', 'theta'))
-    if unknown:
-        raise ValueError(f"param_scheduler takes the keys 'student' and 'theta', not {unknown}")
-    entries = {name: schedulers.get('student', []) for name in algorithm.lanes}
-    entries.update({name + THETA: schedulers.get('theta', []) for name in algorithm.searched})
-    return {name: copy.deepcopy(value) for name, value in entries.items()}
 
 
 @LOOPS.register_module()

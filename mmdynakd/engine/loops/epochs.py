@@ -2,9 +2,10 @@
 
 from mmengine.runner import EpochBasedTrainLoop
 
+from mmdynakd.generators import seed_everything, set_generator_states
 from mmdynakd.registry import LOOPS
 
-from .batches import Round, seed_everything, set_generator_states
+from .batches import Round
 
 
 @LOOPS.register_module()

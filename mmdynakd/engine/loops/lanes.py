@@ -6,7 +6,7 @@ import torch
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 
-from mmdynakd.engine.unwrap import algorithm_of
+from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
 
 from .batches import Round

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdynakd.datasets.views import Views, is_deterministic
-from mmdynakd.engine.unwrap import algorithm_of
 from mmdynakd.models.teachers import RecordStore
+from mmdynakd.models.unwrap import algorithm_of
 
 from .batches import CyclingBatches, check_lengths
 

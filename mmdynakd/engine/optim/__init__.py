@@ -1,4 +1,4 @@
 from .constructor import BilevelOptimWrapperConstructor
-from .wrapper import THETA, BilevelOptimWrapper
+from .wrapper import BilevelOptimWrapper
 
-__all__ = ['THETA', 'BilevelOptimWrapper', 'BilevelOptimWrapperConstructor']
+__all__ = ['BilevelOptimWrapper', 'BilevelOptimWrapperConstructor']

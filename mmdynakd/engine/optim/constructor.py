@@ -8,10 +8,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.optim.optimizer import DefaultOptimWrapperConstructor
 from torch import nn
 
+from mmdynakd.entries import THETA
 from mmdynakd.names import unknown_names
 from mmdynakd.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .wrapper import THETA, BilevelOptimWrapper
+from .wrapper import BilevelOptimWrapper
 
 KEYS = {'type', 'student', 'theta', 'upper_interval', 'warmup', 'max_skipped'}
 DEFAULT_THETA = dict(optimizer=dict(type='Adam', lr=0.01, betas=(0.5, 0.999)))

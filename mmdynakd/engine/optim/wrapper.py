@@ -9,12 +9,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
+from mmdynakd.entries import THETA
 from mmdynakd.functional import NoHypergradientError
 from mmdynakd.registry import OPTIM_WRAPPERS
 
 from .guard import MAX_SKIPPED, StepGuard
 
-THETA = '.theta'
 SKIPPED = '.skipped'  # key of the guard's state; no lane's name has a dot
 
 

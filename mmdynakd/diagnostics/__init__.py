@@ -1,0 +1,1 @@
+"""What is wrong, in words: mistakes, unknown keys, checks of teachers and of determinism."""

@@ -1,0 +1,97 @@
+"""Jobs as processes of this machine, several at a time, each with GPUs of its own."""
+
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+
+from .base import EngineError, Job, ended
+
+
+class LocalEngine:
+    """Runs jobs in parallel on this machine.
+
+    Args:
+        jobs: at a time; by default as many as there are GPUs for, one without.
+        cpus_per_run: threads of a run; by default all cores, shared by the jobs.
+        gpus_per_run: GPUs of a run, that see no other (``CUDA_VISIBLE_DEVICES``).
+
+    Raises:
+        EngineError: for more GPUs than there are.
+    """
+
+    tied, grace, interval = True, 0.0, 1.0
+
+    def __init__(
+        self, jobs: int | None = None, cpus_per_run: int | None = None, gpus_per_run: int = 0
+    ) -> None:
+        gpus = visible_gpus()
+        fit = len(gpus) // gpus_per_run if gpus_per_run else jobs or 1
+        self.jobs = jobs or fit
+        if self.jobs > fit or not fit:
+            raise EngineError(
+                f'--jobs {jobs or 1} of --gpus-per-run {gpus_per_run} need '
+                f'{(jobs or 1) * gpus_per_run} '
+                f'GPUs, {len(gpus)} are visible'
+            )
+        self.cpus = cpus_per_run or max(1, (os.cpu_count() or 1) // self.jobs)
+        self._free = [gpus[k * gpus_per_run : (k + 1) * gpus_per_run] for k in range(self.jobs)]
+        self._waiting: deque[Job] = deque()
+        self._running: dict[str, tuple[subprocess.Popen, list[str]]] = {}
+        self.notes: dict[str, str] = {}
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        self._waiting.extend(jobs)
+        self._fill()
+
+    def poll(self) -> dict[str, str | None]:
+        codes = {name: process.poll() for name, (process, _) in self._running.items()}
+        found = {name: ended(code) for name, code in codes.items() if code is not None}
+        for name in found:
+            process, gpus = self._running.pop(name)
+            process.stdin.close()
+            self._free.append(gpus)
+        self._fill()
+        return found
+
+    def stop(self) -> None:
+        self._waiting.clear()
+        for process, _ in self._running.values():
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.stdin.close()
+            process.wait()
+        self._running.clear()
+
+    def _fill(self) -> None:
+        while self._waiting and self._free:
+            job, gpus = self._waiting.popleft(), self._free.pop(0)
+            env = {**os.environ, **job.env, 'CUDA_VISIBLE_DEVICES': ','.join(gpus)}
+            env.setdefault('OMP_NUM_THREADS', str(self.cpus))
+            with open(job.log, 'ab') as log:
+                process = subprocess.Popen(
+                    job.argv,
+                    cwd=job.cwd,
+                    env=env,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self._running[job.name] = process, gpus
+            self.notes[job.name] = f'GPU {",".join(gpus)}' if gpus else ''
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs of this process, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if named is not None:
+        return [
+            gpu.strip() for gpu in named.split(',') if gpu.strip() and torch.cuda.device_count()
+        ]
+    return [str(k) for k in range(torch.cuda.device_count())]

@@ -1,0 +1,1 @@
+"""One run: its config read, its processes joined, its Runner built, begun and finished."""

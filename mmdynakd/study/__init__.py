@@ -1,0 +1,1 @@
+"""A table of methods over seeds: many runs, one comparison."""

@@ -1,0 +1,1 @@
+"""What rooms hand to one another and what their files hold: typed, frozen, read and written."""

@@ -1,0 +1,46 @@
+"""What a search and an evaluation write, in small."""
+
+THETA = dict(a=0.25, b=0.75)
+CANDIDATES = dict(
+    seed=0,
+    teachers=['a', 'b'],
+    merged=[],
+    candidates=[
+        dict(name='cat1', lane='search', step=5, theta=THETA, entropy=0.5, upper_loss=1.5),
+        dict(
+            name='mine',
+            lane='search',
+            step=None,
+            theta=dict(a=1, b=0),
+            entropy=0.0,
+            upper_loss=None,
+        ),
+    ],
+)
+RESULTS = dict(
+    selected='cat1',
+    selection='best',
+    test_size=40,
+    teachers=['a', 'b'],
+    seed=0,
+    epochs=2,
+    device='CPU',
+    versions=dict(torch='2'),
+    note='of a later version',
+    lanes=[
+        dict(
+            name='cat1',
+            role='candidate',
+            theta=THETA,
+            val={'accuracy/top1': 50.0},
+            test={'accuracy/top1': 40.0},
+        ),
+        dict(
+            name='ce',
+            role='baseline',
+            theta=None,
+            val={'accuracy/top1': 50},
+            test={'accuracy/top1': 40.0},
+        ),
+    ],
+)
