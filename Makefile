@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 SUPPORTED := (3, 10) <= sys.version_info[:2] <= (3, 13)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench lint test-matrix lock clean
+.PHONY: help env demo test bench lint format test-matrix lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -26,8 +26,14 @@ test: $(STAMP)  ## the tests; ARGS='-m "not slow"' for the quick ones
 bench: $(STAMP)  ## the benchmarks, into docs/performance.md; on a machine that does nothing else; ARGS='--only NAME'
 	$(BIN)/python benchmarks/run_all.py $(ARGS)
 
-lint: $(STAMP)  ## ruff
-	$(BIN)/ruff check $(ARGS) .
+lint: $(STAMP)  ## ruff (rules and layout) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## ruff, changing files: layout and what it can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 test-matrix: $(STAMP)  ## the quick tests on the oldest and newest torch and on the onedl flavour (python3.10, 3.12, 3.13)
 	$(BIN)/nox $(ARGS)

@@ -30,7 +30,9 @@ INSTALL_REQUIRES = [
     'scipy',
     # MMRazor's, declared
     'ordered-set',
+    'filelock',
     'matplotlib',
+    'msgspec',
     'numpy',
 ]
 
@@ -47,7 +49,7 @@ EXTRAS_REQUIRE = {
     ],
     'onedl': ['onedl-mmengine>=0.10.12,<1', 'onedl-mmcv>=2.3.6,<2.4', 'onedl-mmpretrain>=1.3.6,<2'],
     'ray': ['ray>=2.40,<3'],  # tools/evaluate_candidates.py --engine ray
-    'dev': ['hypothesis', 'nox', 'pytest', 'pytest-xdist', 'ruff'],
+    'dev': ['hypothesis', 'mypy', 'nox', 'pytest', 'pytest-xdist', 'ruff'],
 }
 
 setup(
