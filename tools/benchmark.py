@@ -10,7 +10,7 @@ import argparse
 
 from mmdynakd.cli.arguments import add_common_arguments, load_config
 from mmdynakd.diagnostics.tool import run_tool
-from mmdynakd.study.study import run_benchmark
+from mmdynakd.study.run import run_study
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         '--seeds', type=int, nargs='+', help="run these alone now (default: the config's)"
     )
     args = parser.parse_args()
-    table = run_benchmark(load_config(args), args.seeds)
+    table = run_study(load_config(args), args.seeds)
     with open(table, encoding='utf-8') as file:
         print(f'\n{file.read()}\nwritten to {table}')
 

@@ -18,7 +18,7 @@ import sys
 
 from mmdynakd.diagnostics.tool import LATER, run_tool
 from mmdynakd.errors import UserError
-from mmdynakd.evaluation import Engine, Plan, RunsFailed, check_lanes, evaluate, make_plan
+from mmdynakd.evaluation import Executor, Plan, RunsFailedError, check_lanes, evaluate, read_plan
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -84,8 +84,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def local(args: argparse.Namespace, plan: Plan) -> Engine:
-    from mmdynakd.evaluation.executors.local import LocalEngine, visible_gpus
+def local(args: argparse.Namespace, plan: Plan) -> Executor:
+    from mmdynakd.evaluation.executors.local import LocalExecutor, visible_gpus
 
     gpus = (
         args.gpus_per_run
@@ -94,19 +94,19 @@ def local(args: argparse.Namespace, plan: Plan) -> Engine:
         if visible_gpus()
         else 0
     )
-    return LocalEngine(args.jobs, args.cpus_per_run, gpus)
+    return LocalExecutor(args.jobs, args.cpus_per_run, gpus)
 
 
-def ray(args: argparse.Namespace, plan: Plan) -> Engine:
-    from mmdynakd.evaluation.executors.ray_cluster import RayEngine
+def ray(args: argparse.Namespace, plan: Plan) -> Executor:
+    from mmdynakd.evaluation.executors.ray_cluster import RayExecutor
 
-    return RayEngine(args.address, args.cpus_per_run or 1, args.gpus_per_run or 0, args.retries)
+    return RayExecutor(args.address, args.cpus_per_run or 1, args.gpus_per_run or 0, args.retries)
 
 
-def slurm(args: argparse.Namespace, plan: Plan) -> Engine:
-    from mmdynakd.evaluation.executors.slurm import SlurmEngine
+def slurm(args: argparse.Namespace, plan: Plan) -> Executor:
+    from mmdynakd.evaluation.executors.slurm import SlurmExecutor
 
-    return SlurmEngine(
+    return SlurmExecutor(
         osp.join(plan.results_dir, 'runs', '.slurm'),
         args.jobs,
         args.cpus_per_run or 1,
@@ -122,7 +122,7 @@ ENGINES = dict(local=local, ray=ray, slurm=slurm)
 def main() -> None:
     args = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine is stopped
-    plan = make_plan(args.results_dir, args.seeds)
+    plan = read_plan(args.results_dir, args.seeds)
     if args.gpus_per_run not in (None, 0, plan.processes):
         raise UserError(
             f'--gpus-per-run {args.gpus_per_run}: the search shared its batch among '
@@ -133,7 +133,7 @@ def main() -> None:
     again = f'the same command goes on where this one stopped:\n  python {shlex.join(sys.argv)}'
     try:
         evaluate(plan, ENGINES[args.engine](args, plan), submit_only=args.submit_only)
-    except RunsFailed as error:
+    except RunsFailedError as error:
         print(f'error: {error}\n{again}', file=sys.stderr)
         sys.exit(LATER)
     except KeyboardInterrupt:

@@ -1,16 +1,22 @@
-"""The evaluation of a search as independent runs, on one machine or on many."""
+"""The second stage: lanes become students, one is chosen, results are written.
 
-from .apart import RunsFailed, evaluate
-from .executors.base import Engine, EngineError, Job
-from .plan import Plan, check_lanes, make_plan
+What competes, how lanes are made of it, side by side or apart. Not here: what happens inside a run
+(engine/), and many evaluations (study/).
+"""
+
+from .apart import RunsFailedError
+from .evaluate import evaluate
+from .executors.base import Executor, ExecutorError, Job
+from .plan import Plan, check_lanes, plan_evaluation, read_plan
 
 __all__ = [
-    'Engine',
-    'EngineError',
+    'Executor',
+    'ExecutorError',
     'Job',
     'Plan',
-    'RunsFailed',
+    'RunsFailedError',
     'check_lanes',
     'evaluate',
-    'make_plan',
+    'plan_evaluation',
+    'read_plan',
 ]

@@ -1,9 +1,8 @@
-"""Evaluates the candidates of a search as independent runs, on an engine."""
+"""Evaluates the candidates of a search as independent runs, on an executor."""
 
 import os
 import os.path as osp
 import re
-import sys
 import time
 from collections.abc import Sequence
 from typing import TextIO
@@ -11,9 +10,8 @@ from typing import TextIO
 from mmdynakd.errors import UserError
 from mmdynakd.workdir.runs import set_aside
 
-from .collect import collect, paths
 from .display import Display
-from .executors.base import Engine, Job
+from .executors.base import Executor, Job
 from .plan import Plan, Run
 from .worker import LOG, assign, assigned, command
 
@@ -22,55 +20,47 @@ ERROR = re.compile(
 )  # the last line of a traceback
 
 
-class RunsFailed(UserError):
+class RunsFailedError(UserError):
     """Some runs came to no end; the message names each with its log."""
 
 
-def evaluate(
-    plan: Plan, engine: Engine, out: TextIO | None = None, submit_only: bool = False
-) -> dict | None:
-    """Does the runs of a plan that are not finished, and collects the results of all.
-
-    Whatever interrupts it: called again, it goes on where it stopped. No run is trained to its end
-    twice.
+def run_apart(
+    plan: Plan, executor: Executor, out: TextIO, submit_only: bool = False
+) -> list[Run] | None:
+    """Do the runs of a plan that are not finished.
 
     Args:
-        plan: of :func:`make_plan`.
-        engine: where the runs are done.
-        out: where progress is shown; by default standard output.
-        submit_only: returns once the engine has the runs, with None unless all are finished.
+        plan: of the evaluation.
+        executor: where the runs are done.
+        out: where progress is shown.
+        submit_only: returns once the executor has the runs.
 
     Returns:
-        See :func:`collect`.
+        All runs of the plan, finished; None where they were only submitted.
 
     Raises:
-        RunsFailed: if some failed; the results of the others are kept.
+        RunsFailedError: some failed; the results of the others are kept.
     """
-    out, runs = out or sys.stdout, plan.runs()
+    runs = plan.runs()
     open_runs = {run.name: run for run in runs if run.results() is None}
-    if open_runs:
-        _prepare(list(open_runs.values()))
-        try:
-            engine.start([_job(run, plan, engine) for run in open_runs.values()])
-            failed = (
-                {}
-                if submit_only
-                else _watch(runs, open_runs, engine, Display(runs, plan.metric, out))
-            )
-        finally:
-            said = engine.stop()
-            if said:
-                print(said, file=out)
-        if submit_only:
-            return None
-        if failed:
-            raise RunsFailed(
-                f'{len(failed)} of {len(runs)} runs failed; the results of the others are kept:\n'
-                + '\n'.join(f'  {name}: {why}' for name, why in failed.items())
-            )
-    results = collect(plan, runs)
-    print(f'{_read(osp.join(plan.results_dir, "results.md"))}\n{paths(plan)}', file=out)
-    return results
+    if not open_runs:
+        return runs
+    _prepare(list(open_runs.values()))
+    failed: dict[str, str] = {}
+    try:
+        executor.start([_job(run, plan, executor) for run in open_runs.values()])
+        if not submit_only:
+            failed = _watch(runs, open_runs, executor, Display(runs, plan.metric, out))
+    finally:
+        said = executor.stop()
+        if said:
+            print(said, file=out)
+    if failed:
+        raise RunsFailedError(
+            f'{len(failed)} of {len(runs)} runs failed; the results of the others are kept:\n'
+            + '\n'.join(f'  {name}: {why}' for name, why in failed.items())
+        )
+    return None if submit_only else runs
 
 
 def _prepare(runs: Sequence[Run]) -> None:
@@ -87,31 +77,34 @@ def _prepare(runs: Sequence[Run]) -> None:
         assign(run)
 
 
-def _job(run: Run, plan: Plan, engine: Engine) -> Job:
+def _job(run: Run, plan: Plan, executor: Executor) -> Job:
     return Job(
-        run.name, command(run, plan.processes, engine.tied), os.getcwd(), osp.join(run.folder, LOG)
+        run.name,
+        command(run, plan.processes, executor.tied),
+        os.getcwd(),
+        osp.join(run.folder, LOG),
     )
 
 
 def _watch(
-    runs: Sequence[Run], open_runs: dict[str, Run], engine: Engine, display: Display
+    runs: Sequence[Run], open_runs: dict[str, Run], executor: Executor, display: Display
 ) -> dict[str, str]:
     """Waits for the end of all; returns why some failed, by name."""
     failed: dict[str, str] = {}
     ended: dict[str, tuple[float, str | None]] = {}
     waiting = list(open_runs)
     while waiting:
-        ended.update({name: (time.monotonic(), why) for name, why in engine.poll().items()})
+        ended.update({name: (time.monotonic(), why) for name, why in executor.poll().items()})
         for name in [name for name in waiting if name in ended]:
             since, why = ended[name]
             finished = open_runs[name].results() is not None
-            if finished or why or time.monotonic() - since >= engine.grace:
+            if finished or why or time.monotonic() - since >= executor.grace:
                 waiting.remove(name)
                 if not finished:
-                    failed[name] = _reason(open_runs[name], why, engine.notes.get(name))
-        display.show(failed, engine.notes, last=not waiting)
+                    failed[name] = _reason(open_runs[name], why, executor.notes.get(name))
+        display.show(failed, executor.notes, last=not waiting)
         if waiting:
-            time.sleep(engine.interval)
+            time.sleep(executor.interval)
     return failed
 
 

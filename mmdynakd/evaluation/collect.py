@@ -1,21 +1,21 @@
 """From the results of independent runs to those of one evaluation."""
 
 import logging
-import os.path as osp
-import statistics
 from collections.abc import Mapping
+from typing import TextIO
 
 from mmengine.logging import print_log
 
 from mmdynakd.export.student import copy_student
-from mmdynakd.files import write_json, write_text
-from mmdynakd.report import results_table, seeds_summary, write_comparison
+from mmdynakd.report import seeds_summary, write_comparison
 from mmdynakd.workdir.identity import config_hash
 
-from .plan import RESULTS, Plan, Run
+from .choice import best_seed, choose, rule
+from .plan import Plan, Run
+from .results import write_results
 
 
-def collect(plan: Plan, runs: list[Run]) -> dict:
+def collect(plan: Plan, runs: list[Run], out: TextIO | None = None) -> dict:
     """Chooses among the candidates and writes what a side-by-side evaluation writes, to the
     search's work dir.
 
@@ -27,6 +27,7 @@ def collect(plan: Plan, runs: list[Run]) -> dict:
     Args:
         plan: of the evaluation.
         runs: its runs, all of them finished.
+        out: where the table is shown; by default nowhere.
 
     Returns:
         The content of ``results.json``.
@@ -39,19 +40,18 @@ def collect(plan: Plan, runs: list[Run]) -> dict:
         lane: [found[lane, seed]['lanes'][0]['val'][plan.metric] for seed in plan.seeds]
         for lane in plan.lanes
     }
-    selected = max(
-        plan.candidates, key=lambda lane: statistics.fmean(val[lane])
-    )  # the first of equals, as ResultsHook
-    best_seed = plan.seeds[val[selected].index(max(val[selected]))]
+    selected = choose(plan.candidates, val)
+    seed = best_seed(plan.seeds, val[selected])
     for results in by_seed:
         results['selected'] = selected
-    results = by_seed[0] if len(by_seed) == 1 else _joined(by_seed, plan, selected, best_seed)
-    chosen = next(run for run in runs if (run.lane, run.seed) == (selected, best_seed))
+    results = by_seed[0] if len(by_seed) == 1 else _joined(by_seed, plan, selected, seed)
+    chosen = next(run for run in runs if (run.lane, run.seed) == (selected, seed))
     copy_student(chosen.folder, plan.results_dir)
     if len(by_seed) > 1:
         write_comparison(plan.results_dir, by_seed, plan.metric)
-    write_text(plan.results_dir, 'results.md', results_table(results, plan.metric))
-    write_json(plan.results_dir, RESULTS, results)
+    said = write_results(plan.results_dir, results, plan.metric)
+    if out is not None:
+        print(said, file=out)
     return results
 
 
@@ -72,15 +72,10 @@ def _as_side_by_side(plan: Plan, roles: Mapping[str, str], found: Mapping, seed:
 
 def _joined(by_seed: list[dict], plan: Plan, selected: str, best_seed: int) -> dict:
     rows = [dict(row, seed=results['seed']) for results in by_seed for row in results['lanes']]
-    selection = (
-        f'highest val {plan.metric} of the last epoch, mean over {len(by_seed)} seeds, among the '
-        'candidates; '
-        'test seen once a student, after its training'
-    )
     return {
         **by_seed[0],
         'selected': selected,
-        'selection': selection,
+        'selection': rule(plan.metric, len(by_seed)),
         'student_seed': best_seed,
         'seeds': plan.seeds,
         'lanes': rows,
@@ -104,7 +99,3 @@ def _warn_of_versions(found: Mapping) -> None:
             'current',
             logging.WARNING,
         )
-
-
-def paths(plan: Plan) -> str:
-    return f'results: {osp.join(plan.results_dir, RESULTS)}\nstudent: {osp.join(plan.results_dir, "student.pth")}'

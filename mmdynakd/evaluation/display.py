@@ -32,7 +32,7 @@ class Display:
 
         Args:
             failed: why, by run.
-            notes: the engine's, by run.
+            notes: the executor's, by run.
             last: the whole table, in a log too.
         """
         rows = [self._row(run, failed, notes) for run in self.runs]

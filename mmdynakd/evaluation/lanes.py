@@ -1,93 +1,101 @@
-"""The config of the evaluation stage: that of the search, with one lane a candidate and a baseline."""
+"""The config of the second stage: that of the search, with one lane per candidate and baseline."""
 
 import copy
-import os.path as osp
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
-FOLDER = 'evaluation'
+from mmdynakd.registry import HOOKS
+
+Lanes = dict[str, Mapping[str, Any]]
 
 
-def evaluation_config(
-    runner: Runner,
-    candidates: list[dict],
-    baselines: Mapping[str, Mapping],
-    overrides: Mapping,
-    metric: str,
-) -> Config:
-    """Config of the Runner that trains every candidate's student from scratch, side by side.
+def search_hook(cfg: Config) -> Any | None:
+    """Build the hook of a search that collects candidates, as its config says.
 
     Args:
-        runner: of the search.
-        candidates: with ``name`` and ``theta`` by teacher.
-        baselines: lanes beside them.
-        overrides: merged over the config, e.g. ``dict(train_cfg=dict(max_epochs=240))``.
-        metric: chooses among the candidates on the validation split.
+        cfg: config of a run; its ``custom_imports`` are done.
+
+    Returns:
+        The ``CandidateEvaluationHook`` (or what derives from it); None if the config has none.
     """
-    results = dict(
-        candidates=[c['name'] for c in candidates], metric=metric, out_dir=runner.work_dir
-    )
-    cfg = fixed_config(
-        runner.cfg, evaluation_lanes(runner.cfg, candidates, baselines), overrides, results
-    )
-    cfg.work_dir = osp.join(runner.work_dir, FOLDER)
-    cfg.experiment_name = f'{runner.experiment_name}_{FOLDER}'
-    return cfg
+    for entry in cfg.get('custom_hooks') or []:
+        if is_search_hook(entry):
+            return HOOKS.build({key: value for key, value in entry.items() if key != 'priority'})
+    return None
 
 
-def evaluation_lanes(
-    cfg: Config, candidates: Sequence[Mapping], baselines: Mapping[str, Mapping]
-) -> dict[str, dict]:
-    """The lanes that an evaluation of a search trains: one a candidate, then the baselines."""
-    searched = cfg.model.get('lanes') or {}
-    lanes = {
-        c['name']: candidate_lane(searched.get(c.get('lane')) or {}, c['theta']) for c in candidates
+def is_search_hook(entry: Mapping[str, Any]) -> bool:
+    """Tell whether a hook's config is that of a ``CandidateEvaluationHook``."""
+    kind = entry.get('type')
+    found = HOOKS.get(kind) if isinstance(kind, str) else kind
+    return bool(getattr(found, 'collects_candidates', False))
+
+
+def baseline_lanes(
+    baselines: Mapping[str, Mapping[str, Any]] | None,
+    single_teachers: bool,
+    teachers: Sequence[str],
+) -> Lanes:
+    """List the baselines that a search asks for, those of single teachers last.
+
+    Args:
+        baselines: lanes by name.
+        single_teachers: adds a lane ``only_<teacher>`` (ordinary KD) for each teacher.
+        teachers: the names of the teachers.
+
+    Examples:
+        >>> list(baseline_lanes({'ce': {'distribution': None}}, True, ['strong', 'weak']))
+        ['ce', 'only_strong', 'only_weak']
+    """
+    singles: Lanes = {
+        f'only_{teacher}': dict(distribution=dict(probs=teacher)) for teacher in teachers
     }
-    return {**lanes, **baselines}
-
-
-def all_baselines(
-    baselines: Mapping[str, Mapping] | None, single_teachers: bool, teachers: Sequence[str]
-) -> dict[str, Mapping]:
-    """The baselines that a search asks for, those of single teachers after the others."""
-    singles = {f'only_{teacher}': dict(distribution=dict(probs=teacher)) for teacher in teachers}
     return {**(baselines or {}), **(singles if single_teachers else {})}
 
 
+def candidate_lane(searched: Mapping[str, Any], theta: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the settings of the lane that was searched, with θ fixed.
+
+    Examples:
+        >>> candidate_lane({'student_loss_weight': 0.1}, {'strong': 0.25, 'weak': 0.75})
+        {'student_loss_weight': 0.1, 'distribution': {'probs': {'strong': 0.25, 'weak': 0.75}}}
+    """
+    lane = copy.deepcopy(dict(searched))
+    lane['distribution'] = {
+        **(lane.get('distribution') or {}),
+        'probs': copy.deepcopy(theta),
+    }
+    return lane
+
+
+def candidate_lanes(cfg: Config, candidates: Sequence[Mapping[str, Any]]) -> Lanes:
+    """Give each candidate a lane, with the settings of the lane that found it."""
+    searched = cfg.model.get('lanes') or {}
+    return {
+        candidate['name']: candidate_lane(
+            searched.get(candidate.get('lane')) or {}, candidate['theta']
+        )
+        for candidate in candidates
+    }
+
+
 def fixed_config(
-    cfg: Config, lanes: Mapping[str, Mapping], overrides: Mapping, results: Mapping
+    cfg: Config, lanes: Lanes, overrides: Mapping[str, Any], results: Mapping[str, Any]
 ) -> Config:
-    """The config of a search as one that trains ``lanes`` from scratch and searches nothing.
+    """Turn the config of a search into one that trains ``lanes`` from scratch and searches nothing.
 
     Args:
         cfg: of the search.
         lanes: ``{name: overrides}``.
         overrides: merged over the config.
-        results: arguments of its :class:`ResultsHook`.
+        results: arguments of its ``ResultsHook``.
     """
     cfg = copy.deepcopy(cfg)
     cfg.model.lanes = copy.deepcopy(dict(lanes))
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if not is_search_hook(hook)]
     cfg.custom_hooks = [*hooks, dict(type='mmdynakd.ResultsHook', **results)]
     cfg.merge_from_dict(copy.deepcopy(dict(overrides)))
-    cfg.load_from = None
+    cfg.load_from, cfg.resume = None, False
     return cfg
-
-
-def is_search_hook(hook: Mapping) -> bool:
-    """Whether a hook's config is that of a :class:`CandidateEvaluationHook`."""
-    return 'CandidateEvaluationHook' in str(hook.get('type'))
-
-
-def search_hook(cfg: Config) -> Mapping | None:
-    """The config of the :class:`CandidateEvaluationHook` of a search, if it has one."""
-    return next((hook for hook in cfg.get('custom_hooks') or [] if is_search_hook(hook)), None)
-
-
-def candidate_lane(searched: Mapping, theta: Mapping | Sequence) -> dict:
-    """The lane that was searched, its own settings kept, with θ fixed."""
-    lane = copy.deepcopy(dict(searched))
-    lane['distribution'] = {**(lane.get('distribution') or {}), 'probs': copy.deepcopy(theta)}
-    return lane

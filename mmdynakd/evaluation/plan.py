@@ -1,10 +1,11 @@
-"""What is to be run: every candidate and baseline with every seed, each as a run of its own."""
+"""What is evaluated: lanes with seeds, side by side in one run or each as a run of its own."""
 
 import copy
 import functools
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -16,37 +17,52 @@ from mmdynakd.names import is_lane_name, unknown_names
 from mmdynakd.registry import MODELS
 from mmdynakd.values.reading import read_candidates
 from mmdynakd.workdir.identity import config_hash
-from mmdynakd.workdir.runs import RUN, read_run
+from mmdynakd.workdir.runs import RUN, holds, read_run
 
-from .lanes import (
-    all_baselines,
-    evaluation_lanes,
-    fixed_config,
-    search_hook,
-)
+from .lanes import Lanes, baseline_lanes, candidate_lanes, fixed_config, search_hook
 
-CANDIDATES, RUNS, RESULTS = 'candidates.json', 'runs', 'results.json'
+CANDIDATES, RESULTS = 'candidates.json', 'results.json'
+RUNS, SIDE_BY_SIDE = 'runs', 'evaluation'  # folders below the work dir of the search
+
+
+class EvaluationSettings(Protocol):
+    """What a ``CandidateEvaluationHook`` says of the evaluation; see there."""
+
+    baselines: Mapping[str, Mapping[str, Any]]
+    single_teachers: bool
+    evaluation: Mapping[str, Any]
+    metric: str
 
 
 @dataclass(frozen=True)
 class Run:
-    """A lane with a seed: one student, trained, validated and tested by itself."""
+    """A lane with a seed: one student, trained, validated and tested by itself.
+
+    Attributes:
+        lane: its name.
+        seed: of the run.
+        role: ``'candidate'`` or ``'baseline'``.
+        config: of the run, with its work dir.
+    """
 
     lane: str
     seed: int
-    role: str  # candidate or baseline
+    role: str
     config: Config
 
     @property
     def name(self) -> str:
+        """Names the run and its folder."""
         return f'{self.lane}-seed{self.seed}'
 
     @property
     def folder(self) -> str:
-        return self.config.work_dir
+        """The run's work dir."""
+        return str(self.config.work_dir)
 
     @functools.cached_property
     def config_sha256(self) -> str:
+        """Identifies the run's work."""
         return config_hash(self.config)
 
     def results(self) -> dict | None:
@@ -56,123 +72,159 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """The evaluation of a search as independent runs.
+    """Lanes that train a student from scratch each, and how one of them is chosen.
 
     Attributes:
-        results_dir: work dir of the search; the runs go to ``runs/`` below it.
-        search: its config.
+        results_dir: where the results and the chosen student go; independent runs go to ``runs/``
+            below it.
+        work_dir: where the lanes train side by side.
+        search: the config from which theirs is made.
         lanes: settings by name, candidates first.
         candidates: names of the lanes among which to choose.
-        overrides: of the config, for the evaluation.
-        metric: that chooses.
-        seeds: one student a seed of each lane.
-        processes: of the search: a run has as many, so that its global batch is the same.
+        overrides: of the config.
+        metric: of the validation split, higher is better, that chooses.
+        seeds: one student per seed of each lane.
+        processes: that share the global batch of each run.
+        experiment: the name by which MMEngine logs the lanes side by side.
     """
 
     results_dir: str
+    work_dir: str
     search: Config
-    lanes: dict[str, Mapping]
+    lanes: Lanes
     candidates: list[str]
-    overrides: Mapping
+    overrides: Mapping[str, Any]
     metric: str
     seeds: list[int]
-    processes: int
+    processes: int = 1
+    experiment: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the names of the lanes, which name folders."""
+        for name in set(self.lanes) - set(self.candidates):
+            if not is_lane_name(name):
+                raise UserError(
+                    f"the baseline {name!r} cannot name a lane: no '.', '/' or 'loss', nothing "
+                    'unseen, at most 100 characters'
+                )
 
     def runs(self) -> list[Run]:
-        return [
-            Run(
-                lane,
-                seed,
-                'candidate' if lane in self.candidates else 'baseline',
-                self._config(lane, seed),
-            )
-            for seed in self.seeds
-            for lane in self.lanes
-        ]
+        """The independent runs, seed by seed."""
+        return [self._run(lane, seed) for seed in self.seeds for lane in self.lanes]
 
     def side_by_side(self, seed: int) -> Config:
-        """The config of the evaluation that trains the same lanes in one run."""
-        return self._fixed(self.lanes, seed, dict(candidates=self.candidates, metric=self.metric))
-
-    def _config(self, lane: str, seed: int) -> Config:
-        cfg = self._fixed(
-            {lane: self.lanes[lane]}, seed, dict(candidates=[lane], metric=self.metric)
-        )
-        cfg.work_dir = osp.join(self.results_dir, RUNS, f'{lane}-seed{seed}')
-        cfg.experiment_name = f'{lane}-seed{seed}'
-        cfg.launcher = 'pytorch' if self.processes > 1 else 'none'
+        """The config that trains all lanes in one run, in :attr:`work_dir`."""
+        cfg = self._fixed(self.lanes, self.candidates, seed, out_dir=self.results_dir)
+        cfg.work_dir = self.work_dir
+        cfg.experiment_name = self.experiment
         return cfg
 
-    def _fixed(self, lanes: Mapping[str, Mapping], seed: int, results: Mapping) -> Config:
+    def has_begun(self) -> bool:
+        """Whether :attr:`work_dir` holds a run of these very lanes, finished or not."""
+        return holds(self.side_by_side(self.seeds[0]))
+
+    def _run(self, lane: str, seed: int) -> Run:
+        cfg = self._fixed({lane: self.lanes[lane]}, [lane], seed)
+        cfg.experiment_name = f'{lane}-seed{seed}'
+        cfg.work_dir = osp.join(self.results_dir, RUNS, cfg.experiment_name)
+        cfg.launcher = 'pytorch' if self.processes > 1 else 'none'
+        return Run(lane, seed, 'candidate' if lane in self.candidates else 'baseline', cfg)
+
+    def _fixed(self, lanes: Lanes, candidates: Sequence[str], seed: int, **options: Any) -> Config:
+        results = dict(candidates=list(candidates), metric=self.metric, **options)
         cfg = fixed_config(self.search, lanes, self.overrides, results)
         cfg.randomness = dict(dict(cfg.get('randomness') or {}), seed=seed)
-        cfg.resume = False
         return cfg
 
 
-def make_plan(results_dir: str, seeds: Sequence[int] | None = None) -> Plan:
-    """Reads what a search left in its work dir.
+def plan_evaluation(
+    cfg: Config,
+    settings: EvaluationSettings,
+    candidates: Sequence[Mapping[str, Any]],
+    teachers: Sequence[str],
+    seeds: Sequence[int],
+    processes: int = 1,
+) -> Plan:
+    """Plan the second stage of a search: a lane per candidate, then the baselines.
 
     Args:
-        results_dir: that work dir.
+        cfg: of the search, with its work dir, where the results go.
+        settings: the search's hook.
+        candidates: each with ``name``, ``lane`` and ``theta``.
+        teachers: names of those among which it searched.
+        seeds: distinct, >= 0.
+        processes: of the search: a run has as many, so that its global batch is the same.
+
+    Raises:
+        UserError: names that repeat or cannot name a lane.
+    """
+    baselines = baseline_lanes(settings.baselines, settings.single_teachers, teachers)
+    names = [candidate['name'] for candidate in candidates]
+    repeated = sorted(set(names) & set(baselines))
+    if repeated:
+        raise UserError(f'candidates and baselines share the names {repeated}')
+    return Plan(
+        results_dir=cfg.work_dir,
+        work_dir=osp.join(cfg.work_dir, SIDE_BY_SIDE),
+        search=cfg,
+        lanes={**candidate_lanes(cfg, candidates), **baselines},
+        candidates=names,
+        overrides=settings.evaluation,
+        metric=settings.metric,
+        seeds=list(seeds),
+        processes=processes,
+        experiment=f'{cfg.get("experiment_name") or osp.basename(cfg.work_dir)}_{SIDE_BY_SIDE}',
+    )
+
+
+def read_plan(work_dir: str, seeds: Sequence[int] | None = None) -> Plan:
+    """Plan the second stage from what a search left in its work dir.
+
+    Args:
+        work_dir: of the search.
         seeds: distinct, >= 0; by default the search's own.
 
     Raises:
-        UserError: what is there is no search, or no whole one; see also
-            :func:`mmdynakd.report.read_candidates`.
+        UserError: what is there is not a whole search; see also
+            :func:`mmdynakd.values.read_candidates` and :func:`plan_evaluation`.
     """
-    results_dir = osp.abspath(results_dir)
-    noted = read_run(results_dir)
+    work_dir = osp.abspath(work_dir)
+    noted = read_run(work_dir)
     if noted is None:
         raise UserError(
-            f'{osp.join(results_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
+            f'{osp.join(work_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
             'tools/train.py leaves it'
         )
     cfg = Config(noted['config'], cfg_text=' ', filename=noted.get('filename'))
+    cfg.work_dir = work_dir
+    import_custom(cfg)
     hook = search_hook(cfg)
     if hook is None or not (cfg.get('model') or {}).get('teachers'):
         raise UserError(
-            f'{results_dir} holds a run without a mmdynakd.CandidateEvaluationHook in '
-            'custom_hooks: it '
-            'searched no candidates'
+            f'{work_dir} holds a run without a mmdynakd.CandidateEvaluationHook in custom_hooks: '
+            'it searched no candidates'
         )
-    found = _candidates(osp.join(results_dir, CANDIDATES), cfg)
+    found = _candidates(osp.join(work_dir, CANDIDATES), cfg)
     seeds = list(seeds) if seeds is not None else [found['seed']]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f'--seeds must be distinct and >= 0, got {seeds}')
-    candidates = [candidate['name'] for candidate in found['candidates']]
-    baselines = all_baselines(
-        hook.get('baselines'), hook.get('single_teachers', False), found['teachers']
-    )
-    _check_names(candidates, list(baselines))
-    return Plan(
-        results_dir,
-        cfg,
-        evaluation_lanes(cfg, found['candidates'], baselines),
-        candidates,
-        hook.get('evaluation') or {},
-        hook.get('metric', 'accuracy/top1'),
-        seeds,
-        _processes(noted),
+    return plan_evaluation(
+        cfg, hook, found['candidates'], found['teachers'], seeds, _processes(noted)
     )
 
 
 def _candidates(path: str, cfg: Config) -> dict:
-    """The candidates in a file, whose teachers and lanes must be those of the search's config."""
+    """Read the candidates, whose teachers and lanes must be those of the search's config."""
     if not osp.isfile(path):
         raise UserError(
             f'{path} is missing: the search has not come to its end; it goes on by the command '
-            'that '
-            'started it'
+            'that started it'
         )
     found = read_candidates(path)
     unknown = unknown_names(found['teachers'], cfg.model.teachers)
     if unknown or 'seed' not in found:
-        raise UserError(
-            f'{path}: {f"the config has no teachers {unknown}" if unknown else "seed is missing"}; '
-            'run the '
-            'search again, which writes it anew'
-        )
+        wrong = f'the config has no teachers {unknown}' if unknown else 'seed is missing'
+        raise UserError(f'{path}: {wrong}; run the search again, which writes it anew')
     lanes = list(cfg.model.get('lanes') or ['search'])
     for number, candidate in enumerate(found['candidates']):
         unknown = unknown_names([candidate.get('lane', lanes[0])], lanes)
@@ -183,26 +235,9 @@ def _candidates(path: str, cfg: Config) -> dict:
     return found
 
 
-def _check_names(candidates: Sequence[str], baselines: Sequence[str]) -> None:
-    """Names of lanes name folders."""
-    repeated = sorted(set(candidates) & set(baselines))
-    if repeated:
-        raise UserError(f'candidates and baselines share the names {repeated}')
-    for name in baselines:
-        if not is_lane_name(name):
-            raise UserError(
-                f"the baseline {name!r} cannot name a lane: no '.', '/' or 'loss', nothing unseen, "
-                'at most '
-                '100 characters'
-            )
-
-
 def check_lanes(plan: Plan) -> None:
-    """Builds all lanes with their teachers once, on the CPU, so that what is wrong with them shows
-    now.
-    """
+    """Build all lanes with their teachers once, on the CPU, so that mistakes show now."""
     cfg = plan.side_by_side(plan.seeds[0])
-    import_custom(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor'):
@@ -211,7 +246,7 @@ def check_lanes(plan: Plan) -> None:
 
 
 def import_custom(cfg: Config) -> None:
-    """What reading a config file does with its ``custom_imports``."""
+    """Do what reading a config file does with its ``custom_imports``."""
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
 
@@ -229,8 +264,8 @@ def finished_results(folder: str, config_sha256: str) -> dict | None:
     )
 
 
-def _processes(noted: Mapping) -> int:
-    """How many processes shared the search's global batch, which ``work`` counts over all of them."""
+def _processes(noted: Mapping[str, Any]) -> int:
+    """How many processes shared the search's global batch, which ``work`` counts over all."""
     whole, own = (
         noted[key].get('train_dataloader', {}).get('batch_size') for key in ('work', 'config')
     )

@@ -1,6 +1,4 @@
-"""The evaluation's config is tried before the search that it follows: hours later it would be too
-late.
-"""
+"""The evaluation's config, tried before the search: hours later would be too late."""
 
 import contextlib
 import logging
@@ -21,36 +19,35 @@ from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import unknown_names
 from mmdynakd.registry import MODELS
 
+from .plan import Plan
+
 SOURCE = 'CandidateEvaluationHook.evaluation'
 GIVEN = {'type', '_scope_'}  # never arguments
 
 
-def check_overrides(runner: Runner, overrides: Mapping) -> None:
-    """Checks the keys of the evaluation's overrides, before they are merged.
+def rehearse(runner: Runner, plan: Plan) -> None:
+    """Build what the overrides change of the evaluation, and throw it away.
 
-    Raises:
-        UserError: a key that nobody would read.
-    """
-    check_options(overrides, runner.cfg, SOURCE)
-
-
-def rehearse(runner: Runner, cfg: Config, overrides: Mapping) -> None:
-    """Builds what the overrides change of the evaluation, and throws it away; the random generators
-    stay.
+    The global random generators stay as they are.
 
     Args:
         runner: of the search.
-        cfg: of the evaluation.
-        overrides: merged in it.
+        plan: of the evaluation, with any candidates and the overrides.
 
     Raises:
-        UserError: something cannot be built; the key is named.
+        UserError: a key that nobody would read, or something that cannot be built; the key is
+            named.
     """
-    if not overrides:
+    check_options(plan.overrides, runner.cfg, SOURCE)
+    try:
+        cfg = plan.side_by_side(plan.seeds[0])
+    except (TypeError, KeyError, ValueError) as error:  # Config's, of what cannot be merged
+        raise UserError(f'{SOURCE} cannot be merged into the config: {error}') from error
+    if not plan.overrides:
         return
     try:
         with untouched_generators(), _quiet():
-            _build(runner, cfg, set(overrides))
+            _build(runner, cfg, set(plan.overrides))
     except Exception as error:  # whatever a constructor raises
         raise UserError(f'{SOURCE}: {explain(error, cfg)}') from error
 

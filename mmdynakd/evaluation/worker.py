@@ -1,4 +1,4 @@
-"""One run of an evaluation: ``python -m mmdynakd.evaluation.worker FOLDER``, by whatever engine.
+"""One run of an evaluation: ``python -m mmdynakd.evaluation.worker FOLDER``, by whatever executor.
 
 FOLDER holds ``assignment.json``. The run goes on from its newest checkpoint; a finished one is left
 alone; while another process trains in the folder, this one waits, and then takes over or finds it

@@ -23,6 +23,7 @@ def connected(cfg: Config) -> Iterator[None]:
     An error is noted where torchrun looks for it. The process group is then left as it is: to close
     it could mean to wait for processes that wait for this one.
     """
+    within = dist.is_available() and dist.is_initialized()  # another run of these processes
     if cfg.get('launcher') in ('pytorch', 'slurm') and not torch.cuda.is_available():
         if cfg.launcher == 'slurm':
             _as_torchrun()
@@ -37,7 +38,7 @@ def connected(cfg: Config) -> Iterator[None]:
 
             get_error_handler().record_exception(error)
         raise
-    if dist.is_available() and dist.is_initialized():
+    if not within and dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import fake_slurm
@@ -16,12 +17,13 @@ import pytest
 from fanout_runs import FEW, assert_lanes_equal, copy_search, few, lines, searched
 from jobs import until
 from mmengine.config import Config
+from mmengine.visualization import Visualizer
 from runs import TEACHERS, quick, read, run, same, weights
 
-from mmdynakd.evaluation import RunsFailed, evaluate, make_plan
+from mmdynakd.evaluation import RunsFailedError, evaluate, read_plan
 from mmdynakd.evaluation import worker as worker_module
-from mmdynakd.evaluation.executors.local import LocalEngine
-from mmdynakd.evaluation.executors.slurm import SlurmEngine
+from mmdynakd.evaluation.executors.local import LocalExecutor
+from mmdynakd.evaluation.executors.slurm import SlurmExecutor
 from mmdynakd.evaluation.worker import assign, work
 from mmdynakd.workdir.identity import config_hash
 from mmdynakd.workdir.runs import _note
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 class Here:
-    """An engine that does each run in this process, at once."""
+    """An executor that does each run in this process, at once."""
 
     tied, grace, interval = False, 0.0, 0.0
 
@@ -41,6 +43,7 @@ class Here:
     def start(self, jobs) -> None:
         for job in jobs:
             self.done.append(job.name)
+            Visualizer._instance_dict.clear()  # a process of its own would have none
             with quick():
                 work(job.argv[-1])
 
@@ -61,18 +64,18 @@ def fanned(search):
     """The work dir of the same search, evaluated by independent runs."""
     work_dir = search.parent / 'fanned'
     copy_search(search, work_dir)
-    engine, out = Here(), io.StringIO()
-    results = evaluate(make_plan(work_dir), engine, out)
-    return work_dir, engine, results, out.getvalue()
+    executor, out = Here(), io.StringIO()
+    results = evaluate(read_plan(work_dir), executor, out=out)
+    return work_dir, executor, results, out.getvalue()
 
 
 def test_runs_equal_lanes_side_by_side(search, fanned):
-    work_dir, engine, _, _ = fanned
+    work_dir, executor, _, _ = fanned
     names = [
         f'{lane}-seed0'
         for lane in ['cat1', 'cat2', 'ce', 'uniform', *(f'only_{t}' for t in TEACHERS)]
     ]
-    assert engine.done == names
+    assert executor.done == names
     assert_lanes_equal(search, work_dir, names)
     assert len(
         {
@@ -103,9 +106,9 @@ def test_what_is_shown(fanned):
 
 def test_what_is_finished_is_not_run_again(fanned):
     work_dir, _, results, _ = fanned
-    engine = Here()
-    assert evaluate(make_plan(work_dir), engine, io.StringIO()) == results
-    assert engine.done == []
+    executor = Here()
+    assert evaluate(read_plan(work_dir), executor, out=io.StringIO()) == results
+    assert executor.done == []
     work(str(work_dir / 'runs' / 'ce-seed0'))
     assert lines(work_dir, 'ends_ce-seed0') == ['10']
 
@@ -126,13 +129,13 @@ def test_other_candidates_are_other_runs(search, tmp_path):
     noted, hold = read(work_dir, 'run.json'), work_dir / 'fail_ce-seed0'
     hold.touch()
     with pytest.raises(RuntimeError, match='told to fail'):
-        evaluate(make_plan(work_dir), Here(), io.StringIO())
+        evaluate(read_plan(work_dir), Here(), out=io.StringIO())
     hold.unlink()
     noted['config']['optim_wrapper']['student']['optimizer']['lr'] = 0.01
     (work_dir / 'run.json').write_text(json.dumps(noted))
-    engine = Here()
-    evaluate(make_plan(work_dir), engine, io.StringIO())
-    assert engine.done == FEW
+    executor = Here()
+    evaluate(read_plan(work_dir), executor, out=io.StringIO())
+    assert executor.done == FEW
     assert lines(work_dir, 'starts_ce-seed0') == ['0', '0']
     assert (work_dir / 'runs' / 'cat1-seed0.1' / 'results.json').exists()
     assert (work_dir / 'runs' / 'ce-seed0.1' / 'epoch_1.pth').exists()
@@ -144,19 +147,15 @@ def test_other_candidates_are_other_runs(search, tmp_path):
 
 def test_another_seed_is_that_of_an_evaluation_with_it(search, tmp_path):
     copy_search(search, tmp_path / 'work')
-    plan = make_plan(tmp_path / 'work', [3])
-    beside = plan.side_by_side(3)
-    beside.work_dir = str(tmp_path / 'beside')
-    run(beside)
+    plan, beside = read_plan(tmp_path / 'work', [3]), str(tmp_path / 'beside')
+    run(replace(plan, results_dir=beside, work_dir=beside).side_by_side(3))
     wanted = next(r for r in plan.runs() if r.name == 'only_weak-seed3')
     os.makedirs(wanted.folder)
     assign(wanted)
     with quick():
         work(wanted.folder)
     prefix = 'lanes.only_weak.student.'
-    alone, lanes = (
-        weights(Path(folder) / 'epoch_2.pth') for folder in (wanted.folder, beside.work_dir)
-    )
+    alone, lanes = (weights(Path(folder) / 'epoch_2.pth') for folder in (wanted.folder, beside))
     assert same(
         {k: v for k, v in alone.items() if k.startswith(prefix)},
         {k: v for k, v in lanes.items() if k.startswith(prefix)},
@@ -175,7 +174,7 @@ LOCKED = (
 @pytest.mark.parametrize('ends_it', [False, True])
 def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, ends_it):
     """The second waits: it takes over once the first is killed, or finds the run finished."""
-    wanted = make_plan(few(search, tmp_path / 'work')).runs()[2]
+    wanted = read_plan(few(search, tmp_path / 'work')).runs()[2]
     os.makedirs(wanted.folder)
     assign(wanted)
     monkeypatch.setattr(worker_module, 'PATIENCE', 0.05)
@@ -204,7 +203,7 @@ def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, en
     assert (wanted.results() is None) == ends_it
 
 
-def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
+def test_what_was_killed_goes_on_by_the_same_command_under_another_executor_too(
     search, fanned, tmp_path, capfd, monkeypatch
 ):
     """One run is there, of two local ones one is killed; Slurm, faked, goes on with it, and all is
@@ -237,7 +236,7 @@ def test_what_was_killed_goes_on_by_the_same_command_under_another_engine_too(
     fake_slurm.install(tmp_path / 'bin')
     monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
     monkeypatch.setenv('FAKE_SLURM', str(tmp_path / 'state'))
-    monkeypatch.setattr(SlurmEngine, 'interval', 0.2)
+    monkeypatch.setattr(SlurmExecutor, 'interval', 0.2)
     command = ['evaluate_candidates', str(work_dir), '--engine', 'slurm']
     assert call(*command, '--submit-only', '--', '--time=0:10') == (0, '')
     assert '1 runs stay with Slurm' in capfd.readouterr().out
@@ -262,12 +261,12 @@ def test_a_run_has_as_many_processes_as_the_search(search, tmp_path):
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         noted['config'][key]['batch_size'] //= 2
     (work_dir / 'run.json').write_text(json.dumps(noted))
-    plan = make_plan(work_dir)
+    plan = read_plan(work_dir)
     assert plan.processes == 2
     plan.lanes.pop('cat2')
     plan.lanes.pop('ce')
     plan.candidates.remove('cat2')
-    results = evaluate(plan, LocalEngine(cpus_per_run=1), io.StringIO())
+    results = evaluate(plan, LocalExecutor(cpus_per_run=1), out=io.StringIO())
     assert results['processes'] == 2
     assert results['iterations'] == 10
     assert (
@@ -285,10 +284,10 @@ def test_a_search_that_stops_before_its_evaluation(tmp_path):
     assert not (work_dir / 'results.json').exists()
     (log,) = work_dir.glob('*/*.log')
     assert (
-        f"search done; python tools/evaluate_candidates.py '{work_dir}' --engine local evaluates"
+        f"search done; python tools/evaluate_candidates.py '{work_dir}' --executor local evaluates"
         in log.read_text()
     )
-    assert [run.name for run in make_plan(work_dir).runs()] == ['cat1-seed0']
+    assert [run.name for run in read_plan(work_dir).runs()] == ['cat1-seed0']
 
 
 def test_failed_runs_are_an_error_that_names_them(search, tmp_path):
@@ -303,8 +302,8 @@ def test_failed_runs_are_an_error_that_names_them(search, tmp_path):
             return dict.fromkeys(self.done, 'exit status 1')
 
     work_dir, out = few(search, tmp_path / 'work'), io.StringIO()
-    with pytest.raises(RunsFailed) as caught:
-        evaluate(make_plan(work_dir), Failing(), out)
+    with pytest.raises(RunsFailedError) as caught:
+        evaluate(read_plan(work_dir), Failing(), out=out)
     message, first, second, _ = str(caught.value).splitlines()
     assert message == '3 of 3 runs failed; the results of the others are kept:'
     log = work_dir / 'runs' / 'cat1-seed0' / 'log.txt'
@@ -335,12 +334,12 @@ def test_a_run_without_results_is_a_failure_once_they_had_time_to_be_seen(search
             return dict.fromkeys(self.done) if self.polls == 1 else {}
 
     work_dir = few(search, tmp_path / 'work')
-    plan, engine = make_plan(work_dir), Late()
+    plan, executor = read_plan(work_dir), Late()
     plan.lanes.pop('cat2')
     plan.candidates.remove('cat2')
-    assert evaluate(plan, engine, io.StringIO())['selected'] == 'cat1'
-    assert engine.polls >= 3
-    engine.grace = 0.0
+    assert evaluate(plan, executor, out=io.StringIO())['selected'] == 'cat1'
+    assert executor.polls >= 3
+    executor.grace = 0.0
     work_dir = few(search, tmp_path / 'again')
-    with pytest.raises(RunsFailed, match='cat1-seed0: it ended without results: no output'):
-        evaluate(make_plan(work_dir), engine, io.StringIO())
+    with pytest.raises(RunsFailedError, match='cat1-seed0: it ended without results: no output'):
+        evaluate(read_plan(work_dir), executor, out=io.StringIO())

@@ -13,7 +13,7 @@ from fanout_runs import copy_search, few
 from runs import TEACHERS, read, same, weights
 
 from mmdynakd.errors import UserError
-from mmdynakd.evaluation import check_lanes, make_plan
+from mmdynakd.evaluation import check_lanes, read_plan
 from mmdynakd.evaluation import display as display_module
 from mmdynakd.evaluation.collect import collect
 from mmdynakd.evaluation.display import Display
@@ -96,7 +96,7 @@ def test_baselines_that_would_leave_the_folder_are_errors(fanout_search, tmp_pat
     noted['config']['custom_hooks'][0]['baselines'] = {name: dict(distribution=None)}
     (tmp_path / 'work' / 'run.json').write_text(json.dumps(noted))
     with pytest.raises(UserError, match='cannot name a lane'):
-        make_plan(tmp_path / 'work')
+        read_plan(tmp_path / 'work')
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_lanes_that_cannot_be_built_are_one_error(fanout_search, tmp_path, chang
 
 def test_the_plan_has_each_lane_with_each_seed(fanout_search, tmp_path):
     copy_search(fanout_search, tmp_path / 'work')
-    plan = make_plan(tmp_path / 'work', [2, 0])
+    plan = read_plan(tmp_path / 'work', [2, 0])
     runs = plan.runs()
     lanes = ['cat1', 'cat2', 'ce', 'uniform', *(f'only_{t}' for t in TEACHERS)]
     assert [run.name for run in runs] == [f'{lane}-seed{seed}' for seed in (2, 0) for lane in lanes]
@@ -209,7 +209,7 @@ def seeds(fanout_search, tmp_path):
         cat2=[(20, 1), (60, 2), (55, 3)],
         ce=[(99, 5), (98, 6), (97, 7)],
     )
-    plan = make_plan(work_dir, [0, 1, 2])
+    plan = read_plan(work_dir, [0, 1, 2])
     template = read(fanout_search, 'results.json')
     rows = {row['name']: row for row in template['lanes']}
     runs = plan.runs()

@@ -10,7 +10,7 @@ from runs import Interrupted, quick, read, result_files, run, same, search_confi
 from torch import nn
 from toys import bilevel, built, differing, dynakd_cfg, kd_distiller_cfg, made_batch, snapshot
 
-from mmdynakd.evaluation.lanes import evaluation_config
+from mmdynakd.evaluation import plan_evaluation
 from mmdynakd.functional import NoHypergradientError
 from mmdynakd.registry import MODELS
 from mmdynakd.workdir.identity import config_hash
@@ -61,14 +61,14 @@ def test_a_candidate_keeps_the_settings_of_the_lane_that_found_it():
     lanes = dict(
         a={}, b=dict(student_loss_weight=1.0, distribution=dict(weight_by_probability=False))
     )
-    runner = SimpleNamespace(
-        cfg=Config(dict(model=dict(lanes=lanes))), work_dir='w', experiment_name='e'
+    cfg = Config(dict(model=dict(lanes=lanes), work_dir='w', experiment_name='e'))
+    settings = SimpleNamespace(
+        baselines={}, single_teachers=False, evaluation={}, metric='accuracy/top1'
     )
     theta = dict(t0=0.25, t1=0.75)
     candidates = [dict(name=f'{lane}_cat1', lane=lane, theta=theta) for lane in lanes]
-    cfg = evaluation_config(
-        runner, [*candidates, dict(name='fixed', lane=None, theta=theta)], {}, {}, 'accuracy/top1'
-    )
+    candidates.append(dict(name='fixed', lane=None, theta=theta))
+    cfg = plan_evaluation(cfg, settings, candidates, ['t0', 't1'], [0]).side_by_side(0)
     plain = dict(distribution=dict(probs=theta))
     assert cfg.model.lanes.to_dict() == dict(
         a_cat1=plain,

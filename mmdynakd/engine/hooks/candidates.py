@@ -1,34 +1,30 @@
-"""Observes θ during the search, collects M candidates, starts their evaluation."""
+"""Observes θ during the search and hands its candidates over to their evaluation."""
 
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdynakd.errors import CheckpointError, UserError
-from mmdynakd.evaluation.lanes import all_baselines, candidate_lane, evaluation_config
-from mmdynakd.evaluation.rehearsal import SOURCE, check_overrides, rehearse
+from mmdynakd.evaluation.candidates import SAME, fixed_candidates, merge_candidates
+from mmdynakd.evaluation.evaluate import evaluate
+from mmdynakd.evaluation.lanes import baseline_lanes, candidate_lanes
+from mmdynakd.evaluation.plan import CANDIDATES, Plan, plan_evaluation
+from mmdynakd.evaluation.rehearsal import rehearse
 from mmdynakd.files import write_json
-from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.models.unwrap import algorithm_of
-from mmdynakd.names import is_lane_name
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
-from mmdynakd.workdir.runs import begin, finish, holds
 
 from .results import check_loops, check_metric
-from .runtime_info import flush
+from .search_course import STATE, SearchCourse, label
 from .theta_watch import ThetaWatch
 
-STATE = 'dynakd_search'
-SAME = 0.01  # total variation under which two candidates are one
 EVALUATE = 'python tools/evaluate_candidates.py'
-MAX_POINTS = 1000  # of the θ curve, whatever the length of the search
 
 
 @HOOKS.register_module()
@@ -58,16 +54,17 @@ class CandidateEvaluationHook(Hook):
         ValueError: for M < 1, ``begin`` outside [0, 1), or lane names that repeat.
     """
 
-    priority = 'NORMAL'  # before LoggerHook, that shows what this one records
+    priority = 'NORMAL'  # before LoggerHook, which shows what this hook records
+    collects_candidates = True  # by which configs are searched for it
 
     def __init__(
         self,
         num_candidates: int = 4,
         begin: float = 0.0,
         fixed_candidates: Mapping[str, Sequence[float]] | None = None,
-        baselines: Mapping[str, Mapping] | None = None,
+        baselines: Mapping[str, Mapping[str, Any]] | None = None,
         single_teachers: bool = False,
-        evaluation: Mapping | None = None,
+        evaluation: Mapping[str, Any] | None = None,
         metric: str = 'accuracy/top1',
         interval: int = 10,
         evaluate: bool = True,
@@ -82,13 +79,12 @@ class CandidateEvaluationHook(Hook):
             raise ValueError(
                 f'begin must be in [0, 1) and interval >= 1, got {begin!r} and {interval!r}'
             )
-        self.num_candidates, self.begin, self.interval = num_candidates, begin, interval
+        self.num_candidates, self.begin = num_candidates, begin
         self.fixed_candidates = dict(fixed_candidates or {})
         self.baselines, self.single_teachers = dict(baselines or {}), single_teachers
         self.evaluation, self.metric, self.evaluate = dict(evaluation or {}), metric, evaluate
         self._searching = False
-        self.history: list[dict] = []
-        self.snapshots: list[dict] = []
+        self._course = SearchCourse(interval)
         self._watch = ThetaWatch()
 
     def before_train(self, runner: Runner) -> None:
@@ -99,7 +95,6 @@ class CandidateEvaluationHook(Hook):
                 'CandidateEvaluationHook observes a search, but no lane learns θ '
                 '(model.distribution.probs is fixed)'
             )
-        teachers = _teachers(algorithm)
         if 'model' not in runner.cfg:
             raise ValueError(
                 'the evaluation is built from the config: make the search by Runner.from_cfg(cfg)'
@@ -108,119 +103,91 @@ class CandidateEvaluationHook(Hook):
         if len(self._snapshot_steps(runner.max_iters)) < self.num_candidates:
             raise ValueError(
                 f'num_candidates={self.num_candidates} snapshots need as many iterations after '
-                'begin, '
-                f'the search has {runner.max_iters}'
+                f'begin, the search has {runner.max_iters}'
             )
-        for name, probs in self.fixed_candidates.items():
-            try:
-                as_simplex(probs, len(teachers))
-            except ValueError as error:
-                raise ValueError(f'fixed_candidates.{name}: {error}') from error
-        self.baselines = all_baselines(self.baselines, self.single_teachers, teachers)
+        self._check_lanes(runner, self._fixed(algorithm))
+        lane, teachers = _first_lane(algorithm), _teachers(algorithm)
+        trial = dict(name='cat1', lane=lane, theta=dict.fromkeys(teachers, 1 / len(teachers)))
+        rehearse(runner, self._plan(runner, [trial]))
+        self._searching = True
+        self._watch.begin(runner)
+        if not self._course.history:
+            self._observe(runner, 0)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Checks that lanes are scored by the metric that will choose."""
+        check_metric(self.metric, metrics or {})
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Adds a point to the curve, and takes a snapshot, where they are due."""
+        done = runner.iter + 1
+        if done % self._course.interval == 0 or done == runner.max_iters:
+            self._observe(runner, done)
+        if done in self._snapshot_steps(runner.max_iters):
+            self._course.snapshot(runner, done)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keeps the course of the search."""
+        checkpoint[STATE] = dict(self._course.state_dict(), start=self._watch.start)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Takes the course up again; ``load_from`` takes another search's weights, not its course."""
+        state = checkpoint.get(STATE)
+        if state is not None and runner._resume:
+            self._course.load_state_dict(state)
+            self._watch.start = state.get('start', {})
+
+    def after_run(self, runner: Runner) -> None:
+        """Writes what was found and hands it over to the evaluation."""
+        if not self._searching:  # MMEngine calls it after a test or a validation, too
+            return
+        if not self._course.snapshots:  # stopped early
+            self._course.snapshot(runner, runner.iter)
+        competing = self._course.snapshots + self._fixed(algorithm_of(runner))
+        candidates, merged = merge_candidates(competing)
+        for candidate in merged:
+            print_log(
+                f'candidate {candidate["name"]} equals {candidate["same_as"]} '
+                f'(total variation < {SAME}): evaluated once',
+                'current',
+            )
+        self._write(runner, candidates, merged)
+        if not self.evaluate:
+            print_log(
+                f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --executor local evaluates '
+                f'its {len(candidates)} candidates',
+                'current',
+            )
+            return
+        plan = self._plan(runner, candidates)
+        print_log('search done', 'current')
+        evaluate(plan, fresh=not (runner._resume and plan.has_begun()))
+
+    def _plan(self, runner: Runner, candidates: list[dict[str, Any]]) -> Plan:
+        teachers = _teachers(algorithm_of(runner))
+        return plan_evaluation(runner.cfg, self, candidates, teachers, [runner.seed])
+
+    def _fixed(self, algorithm: nn.Module) -> list[dict[str, Any]]:
+        """The fixed candidates; they compete under the settings of the first lane that searches."""
+        return fixed_candidates(self.fixed_candidates, _teachers(algorithm), _first_lane(algorithm))
+
+    def _check_lanes(self, runner: Runner, fixed: list[dict[str, Any]]) -> None:
+        algorithm = algorithm_of(runner)
+        baselines = baseline_lanes(self.baselines, self.single_teachers, _teachers(algorithm))
         labels = [
-            _label(algorithm.searched, lane, k + 1)
+            label(algorithm.searched, lane, k + 1)
             for lane in algorithm.searched
             for k in range(self.num_candidates)
         ]
-        names = [*labels, *self.fixed_candidates, *self.baselines]
+        names = [*labels, *self.fixed_candidates, *baselines]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
                 f'snapshots, fixed_candidates and baselines share the names {repeated}'
             )
-        fixed = {
-            name: candidate_lane(self._settings(runner), probs)
-            for name, probs in self.fixed_candidates.items()
-        }
-        algorithm.check_lanes({**fixed, **self.baselines})
-        self._rehearse(runner)
-        self._searching = True
-        self._watch.begin(runner)
-        if not self.history:
-            self._observe(runner, 0)
-
-    def _rehearse(self, runner: Runner) -> None:
-        check_overrides(runner, self.evaluation)
-        lane, teachers = next(iter(algorithm_of(runner).searched)), _teachers(algorithm_of(runner))
-        candidate = dict(name='cat1', lane=lane, theta=dict.fromkeys(teachers, 1 / len(teachers)))
-        try:
-            cfg = evaluation_config(
-                runner, [candidate], self.baselines, self.evaluation, self.metric
-            )
-        except (TypeError, KeyError, ValueError) as error:  # Config's, of what cannot be merged
-            raise UserError(f'{SOURCE} cannot be merged into the config: {error}') from error
-        rehearse(runner, cfg, self.evaluation)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        check_metric(self.metric, metrics)
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
-    ) -> None:
-        done = runner.iter + 1
-        if done % self.interval == 0 or done == runner.max_iters:
-            self._observe(runner, done)
-        if done in self._snapshot_steps(runner.max_iters):
-            self._snapshot(runner, done)
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint[STATE] = dict(
-            history=self.history,
-            snapshots=self.snapshots,
-            interval=self.interval,
-            start=self._watch.start,
-        )
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        state = checkpoint.get(STATE)
-        if (
-            state is not None and runner._resume
-        ):  # load_from takes the weights of another search, not its course
-            check_state(state)
-            self.history, self.snapshots, self.interval = (
-                state['history'],
-                state['snapshots'],
-                state['interval'],
-            )
-            self._watch.start = state.get('start', {})
-
-    def after_run(self, runner: Runner) -> None:
-        if not self._searching:  # MMEngine calls it after a test or a validation, too
-            return
-        if not self.snapshots:  # stopped early
-            self._snapshot(runner, runner.iter)
-        candidates, merged = merge_candidates(self.snapshots + self._fixed(runner))
-        for candidate in merged:
-            print_log(
-                f'candidate {candidate["name"]} equals {candidate["same_as"]} (total variation < '
-                f'{SAME}): '
-                'evaluated once',
-                'current',
-            )
-        if is_main_process():
-            teachers = _teachers(algorithm_of(runner))
-            write_json(
-                runner.work_dir,
-                'candidates.json',
-                dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged),
-            )
-            write_theta(runner.work_dir, self.history, self.snapshots)
-        if not self.evaluate:
-            print_log(
-                f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --engine local evaluates '
-                'its '
-                f'{len(candidates)} candidates',
-                'current',
-            )
-            return
-        cfg = evaluation_config(runner, candidates, self.baselines, self.evaluation, self.metric)
-        print_log(
-            f'search done; evaluating {list(cfg.model.lanes)} side by side in {cfg.work_dir}',
-            'current',
-        )
-        if begin(cfg, fresh=not (runner._resume and holds(cfg))):
-            Runner.from_cfg(cfg).train()
-            finish(cfg)
+        algorithm.check_lanes({**candidate_lanes(runner.cfg, fixed), **baselines})
 
     def _snapshot_steps(self, max_iters: int) -> set[int]:
         span = 1 - self.begin
@@ -231,98 +198,24 @@ class CandidateEvaluationHook(Hook):
 
     def _observe(self, runner: Runner, step: int) -> None:
         self._watch.look(runner, step)
-        for name, lane in algorithm_of(runner).searched.items():
-            theta = lane.selection.marginal()
-            self.history.append(dict(step=step, lane=name, theta=theta))
-            for teacher, value in theta.items():
-                runner.message_hub.update_scalar(f'train/{name}/theta/{teacher}', value)
-        if len({point['step'] for point in self.history}) > MAX_POINTS:
-            self.interval *= 2
-            self.history = [
-                p for p in self.history if p['step'] % self.interval == 0 or p['step'] == step
-            ]
+        self._course.observe(runner, step)
 
-    def _snapshot(self, runner: Runner, step: int) -> None:
-        lanes = algorithm_of(runner).searched
-        for name, lane in lanes.items():
-            number = 1 + sum(snapshot['lane'] == name for snapshot in self.snapshots)
-            selection = lane.selection
-            self.snapshots.append(
-                dict(
-                    name=_label(lanes, name, number),
-                    lane=name,
-                    step=step,
-                    theta=selection.by_teacher(),
-                    entropy=entropy(selection.probs()),
-                    upper_loss=_upper_loss(runner, name),
-                )
-            )
-
-    @staticmethod
-    def _settings(runner: Runner) -> Mapping:
-        """Those of the first lane that searches: fixed candidates compete under them."""
-        return (runner.cfg.model.get('lanes') or {}).get(
-            next(iter(algorithm_of(runner).searched))
-        ) or {}
-
-    def _fixed(self, runner: Runner) -> list[dict]:
-        lane, teachers = next(iter(algorithm_of(runner).searched)), _teachers(algorithm_of(runner))
-        thetas = {
-            name: as_simplex(probs, len(teachers)) for name, probs in self.fixed_candidates.items()
-        }
-        return [
-            dict(
-                name=name,
-                lane=lane,
-                step=None,
-                theta=dict(zip(teachers, theta)),
-                entropy=entropy(theta),
-                upper_loss=None,
-            )
-            for name, theta in thetas.items()
-        ]
-
-
-def check_state(state: object) -> None:
-    """Raises CheckpointError if what a checkpoint says of a search could not be from one: names
-    become files.
-    """
-    try:
-        points = [
-            (point['lane'], point['step'], point['theta'])
-            for point in [*state['history'], *state['snapshots']]
-        ]
-        names = [snapshot['name'] for snapshot in state['snapshots']] + [
-            lane for lane, _, _ in points
-        ]
-        good = (
-            all(map(is_lane_name, names))
-            and type(state['interval']) is int
-            and state['interval'] > 0
-            and all(type(step) is int and isinstance(theta, Mapping) for _, step, theta in points)
+    def _write(
+        self, runner: Runner, candidates: list[dict[str, Any]], merged: list[dict[str, Any]]
+    ) -> None:
+        if not is_main_process():
+            return
+        teachers = _teachers(algorithm_of(runner))
+        write_json(
+            runner.work_dir,
+            CANDIDATES,
+            dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged),
         )
-    except (KeyError, TypeError, IndexError):
-        good = False
-    if not good:
-        raise CheckpointError(
-            f"the checkpoint's {STATE} is damaged or of another program: resume from another one, "
-            'or '
-            'start over (tools/train.py --fresh)'
-        )
+        write_theta(runner.work_dir, self._course.history, self._course.snapshots)
 
 
-def merge_candidates(candidates: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Splits into distinct candidates and those within total variation 0.01 of an earlier one
-    (``same_as``).
-    """
-    kept, merged = [], []
-    for candidate in candidates:
-        twin = next((k for k in kept if total_variation(_rows(candidate), _rows(k)) < SAME), None)
-        if twin is None:
-            kept.append(candidate)
-        else:
-            merged.append({**candidate, 'same_as': twin['name']})
-    return kept, merged
+def _first_lane(algorithm: nn.Module) -> str:
+    return str(next(iter(algorithm.searched)))
 
 
 def _teachers(algorithm: nn.Module) -> list[str]:
@@ -330,19 +223,3 @@ def _teachers(algorithm: nn.Module) -> list[str]:
     return list(
         dict.fromkeys(t for lane in algorithm.searched.values() for t in lane.selection.teachers)
     )
-
-
-def _rows(candidate: dict) -> np.ndarray:
-    """θ as (n,), or (C, n) where it is class-conditional."""
-    return np.array(list(candidate['theta'].values())).T
-
-
-def _label(lanes: Mapping, name: str, number: int) -> str:
-    return f'cat{number}' if len(lanes) == 1 else f'{name}_cat{number}'
-
-
-def _upper_loss(runner: Runner, lane: str) -> float | None:
-    """Mean of the last 100 upper losses; None before the first upper step."""
-    flush(runner)
-    buffer = runner.message_hub.log_scalars.get(f'train/{lane}/upper_loss')
-    return float(buffer.mean(100)) if buffer is not None else None

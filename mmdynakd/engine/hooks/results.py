@@ -1,6 +1,5 @@
 """After training: choose on validation, export, test once, report."""
 
-import os.path as osp
 from collections.abc import Sequence
 
 from mmengine.dist import is_main_process
@@ -10,12 +9,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdynakd.errors import UserError
+from mmdynakd.evaluation.choice import choose, rule
+from mmdynakd.evaluation.results import write_results
 from mmdynakd.export.student import export_student
-from mmdynakd.files import write_json, write_text
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import suggestion
 from mmdynakd.registry import HOOKS
-from mmdynakd.report import results_table
 from mmdynakd.workdir.identity import run_facts
 
 
@@ -58,7 +57,9 @@ class ResultsHook(Hook):
     def after_train(self, runner: Runner) -> None:
         runner.val_loop.run()
         val = runner.val_loop.lane_metrics
-        selected = self._select(runner, val)
+        selected = choose(
+            self._candidates(runner), {name: [own[self.metric]] for name, own in val.items()}
+        )
         out_dir = self.out_dir or runner.work_dir
         if is_main_process():
             export_student(
@@ -70,7 +71,7 @@ class ResultsHook(Hook):
         runner.test_loop.run()
         results = dict(
             selected=selected,
-            selection=f'highest val {self.metric} of the last epoch among the candidates; test seen once, after it',
+            selection=rule(self.metric),
             test_size=len(runner.test_loop.dataloader.dataset),
             **run_facts(runner, algorithm_of(runner)),
             lanes=[
@@ -82,19 +83,8 @@ class ResultsHook(Hook):
             ],
         )
         if is_main_process():
-            write_json(out_dir, 'results.json', results)
-            table = results_table(results, self.metric)
-            write_text(out_dir, 'results.md', table)
-            print_log(
-                f'\n{table}\nresults: {osp.join(out_dir, "results.json")}\n'
-                f'student: {osp.join(out_dir, "student.pth")} (config student.py)',
-                'current',
-            )
-
-    def _select(self, runner: Runner, val: dict[str, dict[str, float]]) -> str:
-        return max(
-            self._candidates(runner), key=lambda name: val[name][self.metric]
-        )  # the first of equals
+            said = write_results(out_dir, results, self.metric)
+            print_log(f'\n{said}', 'current')
 
     def _candidates(self, runner: Runner) -> list[str]:
         if self.candidates is not None:

@@ -1,4 +1,4 @@
-"""What an engine is: it runs commands somewhere, and knows nothing of what they do."""
+"""What an executor is: it runs commands somewhere, and knows nothing of what they do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ class Job:
     """A command, apart from all others.
 
     Attributes:
-        name: unique among the jobs of an engine.
+        name: unique among the jobs of an executor.
         argv: the command, no shell sees it.
         cwd: absolute path of the folder it runs in.
         log: absolute path of the file to which its output is appended.
@@ -26,7 +26,7 @@ class Job:
     env: dict[str, str] = field(default_factory=dict)
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Where jobs run.
 
     Attributes:
@@ -45,7 +45,7 @@ class Engine(Protocol):
         """Takes the jobs; returns at once.
 
         Raises:
-            EngineError: if it cannot run them.
+            ExecutorError: if it cannot run them.
         """
 
     def poll(self) -> dict[str, str | None]:
@@ -57,8 +57,8 @@ class Engine(Protocol):
         """The caller ends before the jobs do; returns what to tell the user of them."""
 
 
-class EngineError(UserError):
-    """An engine is not there or refuses the jobs; the message says what to do."""
+class ExecutorError(UserError):
+    """An executor is not there or refuses the jobs; the message says what to do."""
 
 
 def ended(code: int) -> str | None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import torch
 
-from .base import EngineError, Job, ended
+from .base import ExecutorError, Job, ended
 
 
-class LocalEngine:
+class LocalExecutor:
     """Runs jobs in parallel on this machine.
 
     Args:
@@ -20,7 +20,7 @@ class LocalEngine:
         gpus_per_run: GPUs of a run, that see no other (``CUDA_VISIBLE_DEVICES``).
 
     Raises:
-        EngineError: for more GPUs than there are.
+        ExecutorError: for more GPUs than there are.
     """
 
     tied, grace, interval = True, 0.0, 1.0
@@ -32,7 +32,7 @@ class LocalEngine:
         fit = len(gpus) // gpus_per_run if gpus_per_run else jobs or 1
         self.jobs = jobs or fit
         if self.jobs > fit or not fit:
-            raise EngineError(
+            raise ExecutorError(
                 f'--jobs {jobs or 1} of --gpus-per-run {gpus_per_run} need '
                 f'{(jobs or 1) * gpus_per_run} '
                 f'GPUs, {len(gpus)} are visible'

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Sequence
 
-from .base import EngineError, Job, ended
+from .base import ExecutorError, Job, ended
 
 THREADS = 'OMP_NUM_THREADS'
 
 
-class RayEngine:
+class RayExecutor:
     """Runs jobs on Ray (``mmdynakd[ray]``); all nodes have this environment and the results' file
     system.
 
@@ -21,7 +21,7 @@ class RayEngine:
             tried again.
 
     Raises:
-        EngineError: if Ray is not installed.
+        ExecutorError: if Ray is not installed.
     """
 
     tied, grace, interval = True, 30.0, 1.0
@@ -37,8 +37,8 @@ class RayEngine:
         try:
             import ray
         except ImportError as error:
-            raise EngineError(
-                "--engine ray needs Ray, which is not installed: pip install 'mmdynakd[ray]'"
+            raise ExecutorError(
+                "--executor ray needs Ray, which is not installed: pip install 'mmdynakd[ray]'"
             ) from error
         self.ray, self.address = ray, address or os.environ.get('RAY_ADDRESS') or 'local'
         self.cpus, self.gpus, self.retries = cpus_per_run, gpus_per_run, retries
@@ -85,7 +85,7 @@ class RayEngine:
         try:
             self.ray.init(self.address, log_to_driver=False, ignore_reinit_error=True, **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise EngineError(
+            raise ExecutorError(
                 f'no Ray cluster at {self.address} ({error}): start one by `ray start --head`, and '
                 'give '
                 'its --address'
@@ -94,7 +94,7 @@ class RayEngine:
         if not any(
             node.get('CPU', 0) >= self.cpus and node.get('GPU', 0) >= self.gpus for node in nodes
         ):
-            raise EngineError(
+            raise ExecutorError(
                 f'no node of the Ray cluster has {self.cpus} CPUs and {self.gpus} GPUs: lower '
                 f'--cpus-per-run or --gpus-per-run; nodes: {[_shown(node) for node in nodes]}'
             )

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from mmdynakd.files import read_json, write_json, write_text
 
-from .base import EngineError, Job
+from .base import ExecutorError, Job
 
 TASK = osp.join(osp.dirname(osp.abspath(__file__)), 'slurm_task.py')
 SCRIPT = '#!/bin/sh\nexec "$@"\n'  # sbatch takes scripts alone
 GONE = 'invalid job id'
 
 
-class SlurmEngine:
+class SlurmExecutor:
     """Submits jobs by ``sbatch``; they outlive this process, and the next one finds them in the
     queue.
 
@@ -106,7 +106,7 @@ class SlurmEngine:
         command += [f'--gres=gpu:{self.gpus}'] if self.gpus else []
         done = _call([*command, *self.extra, script, sys.executable, TASK, path])
         if done.returncode:
-            raise EngineError(f'sbatch refuses the runs: {(done.stderr or done.stdout).strip()}')
+            raise ExecutorError(f'sbatch refuses the runs: {(done.stderr or done.stdout).strip()}')
         array = done.stdout.strip().split(';')[0]
         write_json(self.folder, f'tasks_{number}.json', dict(array=array, **tasks))
         return array
@@ -138,8 +138,8 @@ def _call(command: Sequence[str]) -> subprocess.CompletedProcess:
             command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
         )
     except FileNotFoundError as error:
-        raise EngineError(
-            f'--engine slurm needs {command[0]}, which is not on PATH: run this on a machine from '
+        raise ExecutorError(
+            f'--executor slurm needs {command[0]}, which is not on PATH: run this on a machine from '
             'which '
             'jobs are submitted'
         ) from error

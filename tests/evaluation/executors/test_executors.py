@@ -15,12 +15,12 @@ import torch
 from jobs import ends, job, noting, until
 from runs import CHECKOUT
 
-from mmdynakd.evaluation import EngineError
-from mmdynakd.evaluation.executors import local as local_engine
-from mmdynakd.evaluation.executors.local import LocalEngine
-from mmdynakd.evaluation.executors.slurm import SlurmEngine
+from mmdynakd.evaluation import ExecutorError
+from mmdynakd.evaluation.executors import local as local_executor
+from mmdynakd.evaluation.executors.local import LocalExecutor
+from mmdynakd.evaluation.executors.slurm import SlurmExecutor
 
-TIE = CHECKOUT / 'mmdynakd' / 'engine' / 'fanout' / 'tie.py'
+TIE = CHECKOUT / 'mmdynakd' / 'evaluation' / 'executors' / 'tie.py'
 WAIT = (
     'import os, runpy, sys, time; tie = runpy.run_path(sys.argv[1]); tie["end_with_parent"](); '
     'open(sys.argv[2], "w").write(str(os.getpid())); time.sleep(300)'
@@ -28,8 +28,8 @@ WAIT = (
 
 
 def test_local_runs_all_and_says_how_each_ended(tmp_path):
-    engine = LocalEngine(jobs=2)
-    engine.start(
+    executor = LocalExecutor(jobs=2)
+    executor.start(
         [
             noting(tmp_path, 'good'),
             job(tmp_path, 'bad', 'import sys; sys.exit(3)'),
@@ -37,12 +37,12 @@ def test_local_runs_all_and_says_how_each_ended(tmp_path):
             noting(tmp_path, 'later'),
         ]
     )
-    assert ends(engine, 4) == dict(
+    assert ends(executor, 4) == dict(
         good=None, later=None, bad='exit status 3', killed='killed by signal 9'
     )
     assert (tmp_path / 'good.txt').read_text() == '\n'
     assert (tmp_path / 'good.log').read_text() == 'said\n'
-    assert engine.poll() == {}
+    assert executor.poll() == {}
 
 
 def test_local_runs_no_more_at_a_time_than_it_may(tmp_path):
@@ -52,34 +52,34 @@ def test_local_runs_no_more_at_a_time_than_it_may(tmp_path):
         'n = len([x for x in os.listdir(os.path.dirname(me)) if x.startswith("on_")]); '
         'os.remove(me); sys.exit(n)'
     )
-    engine = LocalEngine(jobs=2)
-    engine.start([job(tmp_path, f'{k}', code, f'{tmp_path}/on_') for k in range(5)])
-    assert set(ends(engine, 5).values()) <= {'exit status 1', 'exit status 2'}
+    executor = LocalExecutor(jobs=2)
+    executor.start([job(tmp_path, f'{k}', code, f'{tmp_path}/on_') for k in range(5)])
+    assert set(ends(executor, 5).values()) <= {'exit status 1', 'exit status 2'}
 
 
 def test_local_gives_each_job_gpus_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(local_engine, 'visible_gpus', lambda: ['4', '5', '6', '7', '8'])
-    engine = LocalEngine(gpus_per_run=2)
-    assert engine.jobs == 2
-    engine.start([noting(tmp_path, name) for name in 'abc'])
-    assert ends(engine, 3) == dict(a=None, b=None, c=None)
+    monkeypatch.setattr(local_executor, 'visible_gpus', lambda: ['4', '5', '6', '7', '8'])
+    executor = LocalExecutor(gpus_per_run=2)
+    assert executor.jobs == 2
+    executor.start([noting(tmp_path, name) for name in 'abc'])
+    assert ends(executor, 3) == dict(a=None, b=None, c=None)
     seen = [(tmp_path / f'{name}.txt').read_text().strip() for name in 'abc']
     assert seen[:2] == ['4,5', '6,7']
     assert seen[2] in seen[:2]
     with pytest.raises(
-        EngineError, match='--jobs 3 of --gpus-per-run 2 need 6 GPUs, 5 are visible'
+        ExecutorError, match='--jobs 3 of --gpus-per-run 2 need 6 GPUs, 5 are visible'
     ):
-        LocalEngine(jobs=3, gpus_per_run=2)
+        LocalExecutor(jobs=3, gpus_per_run=2)
 
 
 def test_visible_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    assert local_engine.visible_gpus() == ['0', '1']
+    assert local_executor.visible_gpus() == ['0', '1']
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3, MIG-a')
-    assert local_engine.visible_gpus() == ['3', 'MIG-a']
+    assert local_executor.visible_gpus() == ['3', 'MIG-a']
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    assert local_engine.visible_gpus() == []
+    assert local_executor.visible_gpus() == []
 
 
 @pytest.mark.parametrize(('given', 'seen'), [(None, '3'), ('5', '5')])
@@ -87,9 +87,9 @@ def test_threads_of_a_run(tmp_path, monkeypatch, given, seen):
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     if given:
         monkeypatch.setenv('OMP_NUM_THREADS', given)
-    engine = LocalEngine(cpus_per_run=3)
-    engine.start([noting(tmp_path, 'a', 'OMP_NUM_THREADS')])
-    ends(engine, 1)
+    executor = LocalExecutor(cpus_per_run=3)
+    executor.start([noting(tmp_path, 'a', 'OMP_NUM_THREADS')])
+    ends(executor, 1)
     assert (tmp_path / 'a.txt').read_text() == f'{seen}\n'
 
 
@@ -105,14 +105,14 @@ def test_runs_end_with_a_local_driver(tmp_path, end):
     """Also with one that is killed, which can end nothing any more."""
     tied = job(tmp_path, 'tied', WAIT, TIE, tmp_path / 'pid')
     if end == 'stop':
-        engine = LocalEngine()
-        engine.start([tied])
+        executor = LocalExecutor()
+        executor.start([tied])
         until(lambda: (tmp_path / 'pid').exists() and (tmp_path / 'pid').read_text())
-        engine.stop()
+        executor.stop()
     else:
         driver = os.fork()
         if not driver:
-            LocalEngine().start([tied])
+            LocalExecutor().start([tied])
             time.sleep(300)
         until(lambda: (tmp_path / 'pid').exists() and (tmp_path / 'pid').read_text())
         os.kill(driver, signal.SIGKILL)
@@ -128,7 +128,7 @@ def slurm(tmp_path, monkeypatch):
     fake_slurm.install(tmp_path / 'bin')
     monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
     monkeypatch.setenv('FAKE_SLURM', str(state))
-    monkeypatch.setattr(SlurmEngine, 'interval', 0.05)
+    monkeypatch.setattr(SlurmExecutor, 'interval', 0.05)
     return state
 
 
@@ -139,7 +139,7 @@ def called(state, name) -> list[list[str]]:
 
 def test_slurm_runs_an_array_of_what_it_is_given_word_by_word(tmp_path, slurm):
     folder = tmp_path / '100% of; $(touch x)'
-    engine = SlurmEngine(
+    executor = SlurmExecutor(
         str(folder),
         jobs=2,
         cpus_per_run=3,
@@ -147,13 +147,13 @@ def test_slurm_runs_an_array_of_what_it_is_given_word_by_word(tmp_path, slurm):
         partition='a b',
         extra=['--time=1:00', '--comment=x y'],
     )
-    engine.start(
+    executor.start(
         [
             noting(tmp_path, 'a; touch y', 'OMP_NUM_THREADS'),
             noting(tmp_path, 'b', 'SLURM_ARRAY_TASK_ID'),
         ]
     )
-    assert ends(engine, 2) == {'a; touch y': None, 'b': None}
+    assert ends(executor, 2) == {'a; touch y': None, 'b': None}
     (argv,) = called(slurm, 'sbatch')
     assert {
         '--array=0-1%2',
@@ -174,19 +174,19 @@ def test_slurm_runs_an_array_of_what_it_is_given_word_by_word(tmp_path, slurm):
     assert sorted(path.name for path in folder.glob('*.log')) == ['100_0.log', '100_1.log']
     assert not (tmp_path / 'x').exists()
     assert not (tmp_path / 'y').exists()
-    assert engine.stop() is None
+    assert executor.stop() is None
 
 
 def test_slurm_jobs_outlive_the_driver_and_are_not_submitted_again(tmp_path, slurm):
     gate = 'import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.02)'
     jobs = [job(tmp_path, name, gate, tmp_path / 'open') for name in 'ab']
-    first = SlurmEngine(str(tmp_path / 'jobs'))
+    first = SlurmExecutor(str(tmp_path / 'jobs'))
     first.start(jobs)
     assert (
         first.stop()
         == '2 runs stay with Slurm: the same command watches them, `scancel 100` ends them'
     )
-    again = SlurmEngine(str(tmp_path / 'jobs'))
+    again = SlurmExecutor(str(tmp_path / 'jobs'))
     again.start([*jobs, noting(tmp_path, 'c')])
     assert len(called(slurm, 'sbatch')) == 2
     assert '--array=0-0' in called(slurm, 'sbatch')[1]
@@ -201,23 +201,23 @@ def test_slurm_jobs_outlive_the_driver_and_are_not_submitted_again(tmp_path, slu
 
 def test_what_slurm_refuses_is_one_error(tmp_path, slurm, monkeypatch):
     with pytest.raises(
-        EngineError, match='sbatch refuses the runs: .*invalid partition specified: none'
+        ExecutorError, match='sbatch refuses the runs: .*invalid partition specified: none'
     ):
-        SlurmEngine(str(tmp_path / 'jobs'), partition='none').start([noting(tmp_path, 'a')])
+        SlurmExecutor(str(tmp_path / 'jobs'), partition='none').start([noting(tmp_path, 'a')])
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(EngineError, match='needs sbatch, which is not on PATH'):
-        SlurmEngine(str(tmp_path / 'jobs')).start([noting(tmp_path, 'a')])
+    with pytest.raises(ExecutorError, match='needs sbatch, which is not on PATH'):
+        SlurmExecutor(str(tmp_path / 'jobs')).start([noting(tmp_path, 'a')])
 
 
 def test_ray_absent_is_one_error_that_says_what_to_install(monkeypatch):
-    from mmdynakd.evaluation.executors.ray_cluster import RayEngine
+    from mmdynakd.evaluation.executors.ray_cluster import RayExecutor
 
     monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(EngineError, match=r"pip install 'mmdynakd\[ray\]'"):
-        RayEngine()
+    with pytest.raises(ExecutorError, match=r"pip install 'mmdynakd\[ray\]'"):
+        RayExecutor()
 
 
 def test_slurm_task_needs_no_package():
-    code = (CHECKOUT / 'mmdynakd' / 'engine' / 'fanout' / 'slurm_task.py').read_text()
+    code = (CHECKOUT / 'mmdynakd' / 'evaluation' / 'executors' / 'slurm_task.py').read_text()
     subprocess.run([sys.executable, '-I', '-c', f'import ast; ast.parse({code!r})'], check=True)
     assert 'mmdynakd' not in code

@@ -10,8 +10,8 @@ from fanout_runs import FEW, assert_lanes_equal, few, lines
 from jobs import ends, job, noting, until
 from runs import read
 
-from mmdynakd.evaluation import EngineError, evaluate, make_plan
-from mmdynakd.evaluation.executors.ray_cluster import RayEngine
+from mmdynakd.evaluation import ExecutorError, evaluate, read_plan
+from mmdynakd.evaluation.executors.ray_cluster import RayExecutor
 
 ray = pytest.importorskip('ray', reason="Ray is optional: pip install 'mmdynakd[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_thread')]
@@ -75,7 +75,7 @@ def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
 
     killer, out = threading.Thread(target=kill_a_node), io.StringIO()
     killer.start()
-    results = evaluate(make_plan(work_dir), RayEngine(cluster.address), out)
+    results = evaluate(read_plan(work_dir), RayExecutor(cluster.address), out=out)
     killer.join()
     assert len(lost) == 1  # a run was on that node, in its midst
     assert [lines(work_dir, f'ends_{name}') for name in FEW] == [['10']] * 3
@@ -94,10 +94,10 @@ def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
 
 def test_tries_are_bounded_and_failures_are_not_tried_again(cluster, tmp_path):
     """A job that kills its Ray worker is tried once more here; one that fails by itself is not."""
-    engine = RayEngine(cluster.address, retries=1)
+    executor = RayExecutor(cluster.address, retries=1)
     deadly = 'import os, sys; open(sys.argv[1], "a").write("x"); os.kill(os.getppid(), 9)'
     elsewhere = job(tmp_path, 'elsewhere', '')
-    engine.start(
+    executor.start(
         [
             job(tmp_path, 'deadly', deadly, tmp_path / 'tries'),
             job(tmp_path, 'bad', 'import sys; sys.exit(3)'),
@@ -105,8 +105,8 @@ def test_tries_are_bounded_and_failures_are_not_tried_again(cluster, tmp_path):
             type(elsewhere)('elsewhere', elsewhere.argv, '/not/here', elsewhere.log),
         ]
     )
-    found = ends(engine, 4)
-    engine.stop()
+    found = ends(executor, 4)
+    executor.stop()
     assert found['good'] is None
     assert found['bad'] == 'exit status 3'
     assert found['deadly'].endswith('in 2 tries')
@@ -115,7 +115,7 @@ def test_tries_are_bounded_and_failures_are_not_tried_again(cluster, tmp_path):
     assert (tmp_path / 'good.txt').read_text() == '1\n'
     assert (tmp_path / 'good.log').read_text() == 'said\n'
     with pytest.raises(
-        EngineError, match='no node of the Ray cluster has 2 CPUs and 0 GPUs.*1 CPUs, 0 GPUs'
+        ExecutorError, match='no node of the Ray cluster has 2 CPUs and 0 GPUs.*1 CPUs, 0 GPUs'
     ):
-        RayEngine(cluster.address, cpus_per_run=2).start([])
+        RayExecutor(cluster.address, cpus_per_run=2).start([])
     ray.shutdown()

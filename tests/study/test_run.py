@@ -13,9 +13,9 @@ from mmengine.runner import Runner
 from runs import CHECKOUT, TEACHERS, quick, read, search_config
 from toys import bilevel, made_batch
 
+from mmdynakd.evaluation.lanes import search_hook
 from mmdynakd.registry import MODELS
-from mmdynakd.study import study as benchmark
-from mmdynakd.study.study import run_benchmark
+from mmdynakd.study.run import _Study, run_study
 
 RIVALS = [
     'ce',
@@ -48,7 +48,7 @@ def config(work, seeds=(0, 1)):
 def done(tmp_path_factory):
     work = tmp_path_factory.mktemp('benchmark') / 'work'
     with quick():
-        table = run_benchmark(config(work))
+        table = run_study(config(work))
     return work, table
 
 
@@ -128,12 +128,13 @@ def test_a_method_of_the_later_run_is_that_of_the_first(done, tmp_path):
     lanes = dict(
         subset=dict(cfg.custom_hooks[0].baselines.subset, teachers=list(cfg.model.teachers))
     )
-    chain = benchmark._assistants(cfg, 'takd', 0)
-    derived = benchmark._fixed(
-        cfg, str(tmp_path / 'again'), 0, lanes, {**cfg.model.teachers, **chain}
-    )
+    study = _Study(cfg, search_hook(cfg), cfg.benchmark)
+    chain = study._assistants('takd', 0)
     with quick():
-        again = benchmark._once(derived)['lanes'][0]
+        study._evaluate(
+            study._derived(str(tmp_path / 'again'), 0), lanes, {**cfg.model.teachers, **chain}, 0
+        )
+    again = read(tmp_path / 'again', 'results.json')['lanes'][0]
     first = {row['name']: row for row in read(work / 'seed0', 'results.json')['lanes']}['subset']
     assert (again['val'], again['test']) == (first['val'], first['test'])
     states = [
@@ -149,7 +150,7 @@ def test_what_is_finished_is_not_run_again(done):
     work, table = done
     before = open(table, encoding='utf-8').read()
     with mock.patch.object(Runner, 'train', side_effect=AssertionError('ran again')):
-        assert run_benchmark(config(work)) == table
+        assert run_study(config(work)) == table
     assert open(table, encoding='utf-8').read() == before
 
 
@@ -159,7 +160,7 @@ def test_another_config_in_the_folder_is_an_error(done):
     with pytest.raises(
         ValueError, match=r'run with other settings:\n.*lr: 0\.05, now 0\.5(.|\n)*another --work'
     ):
-        run_benchmark(cfg)
+        run_study(cfg)
 
 
 def test_the_cifar_config_takes_a_step_with_every_lane():
@@ -200,11 +201,11 @@ def test_errors(tmp_path, change, message):
     cfg = config(tmp_path / 'work')
     change(cfg)
     with pytest.raises(ValueError, match=message):
-        run_benchmark(cfg)
+        run_study(cfg)
     assert not (tmp_path / 'work').exists()
 
 
 def test_seeds_that_the_table_would_not_have_are_an_error(tmp_path):
     with pytest.raises(ValueError, match=r'the seeds \[7\] are not in the config'):
-        run_benchmark(config(tmp_path / 'work'), [0, 7])
+        run_study(config(tmp_path / 'work'), [0, 7])
     assert not (tmp_path / 'work').exists()
