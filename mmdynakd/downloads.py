@@ -1,22 +1,24 @@
-"""Files from the web: over https alone, checked against their sha256, whole or not at all."""
+"""Files from the web: only over https, checked against their sha256, written whole or not at all."""
 
-import contextlib
 import hashlib
+import logging
 import os
 import re
 import stat
 import urllib.request
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import print_log
 
 from mmdynakd.errors import CheckpointError, UnreachableError
-from mmdynakd.files import patiently
+from mmdynakd.files import patiently, whole
 
 HASH_ENDING = re.compile(r'-([0-9a-f]{8,64})\.pth?$')
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # bytes read at once
 TIMEOUT = 60  # seconds without a byte
 
 
@@ -25,48 +27,70 @@ class DownloadError(OSError):
 
 
 def resolve_checkpoint(checkpoint: str, sha256: str | None = None) -> Path:
-    """The local file of ``checkpoint``; an ``https://`` URL is downloaded once.
+    """Finds the local file of a checkpoint; downloads an ``https://`` URL once.
 
     Args:
-        checkpoint: a path or a URL. A name that ends with ``-23dac2f1.pt`` tells the beginning of
+        checkpoint: a path or a URL. A name that ends like ``-23dac2f1.pt`` states the beginning of
             the file's sha256.
-        sha256: the file's, or its beginning, at least 8 hex digits.
+        sha256: the file's sha256, or its beginning, at least 8 hex digits.
+
+    Returns:
+        The absolute path.
 
     Raises:
         CheckpointError: the file is missing or has another sha256, the scheme is not https, or the
             download fails.
+
+    Examples:
+        >>> resolve_checkpoint('http://example.org/resnet.pth')
+        Traceback (most recent call last):
+        mmdynakd.errors.CheckpointError: is not fetched: only https:// URLs are, not http:// ...
     """
     if sha256 is not None and not (
         isinstance(sha256, str) and re.fullmatch('[0-9a-f]{8,64}', sha256)
     ):
         raise CheckpointError(
-            f'cannot be verified: sha256 must be 8 to 64 small hex digits, got {sha256!r}'
+            f'cannot be verified: sha256 must be 8 to 64 lowercase hex digits, got {sha256!r}'
         )
     if '://' in checkpoint:
         return _fetched(checkpoint, sha256)
     path = Path(checkpoint).expanduser().absolute()
-    try:
-        mode = patiently(path.stat, path).st_mode
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        ValueError,
-    ) as error:  # ValueError: a NUL in the name
-        if isinstance(error, UnreachableError):
-            raise
-        raise CheckpointError(f'is missing (looked for {path})') from error
-    if stat.S_ISDIR(mode):
-        raise CheckpointError('is a folder, where a file is needed')
+    _check_is_file(path)
     found = patiently(lambda: digest(path), path) if sha256 else ''
     if sha256 is not None and not found.startswith(sha256):
         raise CheckpointError(f'has the sha256 {found}, where {sha256} is asked for')
     return path
 
 
-def cache_place(url: str) -> tuple[Path, str | None]:
-    """The file that keeps ``url`` and the hash prefix in its name, if it has one.
+def _check_is_file(path: Path) -> None:
+    try:
+        mode = patiently(path.stat, path).st_mode
+    except UnreachableError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        # ValueError: a NUL in the name
+        raise CheckpointError(f'is missing (looked for {path})') from error
+    if stat.S_ISDIR(mode):
+        raise CheckpointError('is a folder, where a file is needed')
 
-    A name with no hash may belong to several URLs, so a digest of the URL goes in front of it.
+
+def cache_place(url: str) -> tuple[Path, str | None]:
+    """Says where a URL's file is kept, and the beginning of its sha256 if its name states one.
+
+    A name without a hash may belong to several URLs, so a digest of the URL is put before it.
+
+    Args:
+        url: ``https://…``.
+
+    Raises:
+        CheckpointError: another scheme, or a URL that names no file.
+
+    Examples:
+        >>> place, sha256 = cache_place('https://example.org/resnet-23dac2f1.pt')
+        >>> place.name, sha256
+        ('resnet-23dac2f1.pt', '23dac2f1')
+        >>> cache_place('https://example.org/resnet.pt')[0].name
+        '9e2add929d8e_resnet.pt'
     """
     parts = urlparse(url)
     if parts.scheme != 'https':
@@ -92,36 +116,40 @@ def _fetched(url: str, sha256: str | None) -> Path:
         found = download(url, place, known)
     except OSError as error:  # URLError is one
         raise CheckpointError(
-            f'cannot be downloaded ({error}); with no internet, fetch it elsewhere and '
-            'give its local path'
+            f'cannot be downloaded ({error}); without internet, fetch it elsewhere and give its '
+            'local path'
         ) from error
     if not known:
         print_log(
-            f'{url} tells no sha256 to check: pin what came by checkpoint=dict(path=…, '
-            f"sha256='{found}')",
+            f'{url} states no sha256 to check. To pin what was downloaded, set '
+            f"checkpoint=dict(path=…, sha256='{found}')",
             'current',
-            30,
+            logging.WARNING,
         )
     return place
 
 
 def download(url: str, place: Path, sha256: list[str]) -> str:
-    """Fetches ``url`` to the file ``place``, which is written whole or not at all.
+    """Downloads ``url`` to the file ``place``, which is written whole or not at all.
 
     Args:
-        url: ``https://…``; where it is redirected to must be https too.
-        place: its folder exists.
-        sha256: beginnings of the file's sha256 that it must have.
+        url: ``https://…``; a redirection must lead to https too.
+        place: the file to write; its folder exists.
+        sha256: beginnings that the file's sha256 must have.
 
     Returns:
         The file's sha256.
 
     Raises:
-        DownloadError: another scheme, fewer bytes than announced, or another sha256; other OSErrors
-            of the network.
+        DownloadError: another scheme, fewer bytes than announced, or another sha256.
+        OSError: the network or the disk fails.
+
+    Examples:
+        >>> download('ftp://example.org/a.pth', Path('a.pth'), [])
+        Traceback (most recent call last):
+        urllib.error.URLError: <urlopen error unknown url type: ftp>
     """
-    temporary = place.with_name(f'{place.name}.{os.getpid()}.tmp')
-    try:
+    with whole(place) as temporary:
         with _opener().open(url, timeout=TIMEOUT) as answer, open(temporary, 'wb') as file:
             print_log(f'downloading {url} to {place}', 'current')
             announced, found = answer.headers.get('Content-Length'), hashlib.sha256()
@@ -130,18 +158,24 @@ def download(url: str, place: Path, sha256: list[str]) -> str:
                 file.write(block)
             size = file.tell()
         if announced is not None and int(announced) != size:
-            raise DownloadError(f'{size} bytes came of {announced}')
+            raise DownloadError(f'only {size} of {announced} bytes arrived')
         if not all(found.hexdigest().startswith(start) for start in sha256):
             raise DownloadError(f'its sha256 is {found.hexdigest()}, not {sha256[0]}…')
-        os.replace(temporary, place)
-        return found.hexdigest()
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+    return found.hexdigest()
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file, in hex."""
+    """The sha256 of a file, in hex.
+
+    ``hashlib.file_digest`` does this from Python 3.11 on.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), 'a')
+        >>> _ = file.write_bytes(b'abc')
+        >>> digest(file)[:8]
+        'ba7816bf'
+    """
     found = hashlib.sha256()
     with open(path, 'rb') as file:
         for block in iter(lambda: file.read(BLOCK), b''):
@@ -149,25 +183,29 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-class _HttpsAlone(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, request, fp, code, msg, headers, newurl):
-        _check_scheme(newurl)
-        return super().redirect_request(request, fp, code, msg, headers, newurl)
-
-
-def _check_scheme(url: str) -> None:
-    if urlparse(url).scheme != 'https':
-        raise DownloadError(f'it leads to {url}, and only https:// is followed')
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if urlparse(newurl).scheme != 'https':
+            raise DownloadError(f'it leads to {newurl}, and only https:// is followed')
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Opens https:// and nothing else; it takes the proxies of the environment."""
+    """Opens https:// and nothing else; it uses the proxies that the environment names."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
         urllib.request.HTTPSHandler,
         urllib.request.HTTPDefaultErrorHandler,
-        _HttpsAlone,
+        _HttpsOnly,
         urllib.request.HTTPErrorProcessor,
         urllib.request.UnknownHandler,
     ):

@@ -1,24 +1,24 @@
-"""Reading with patience: a file system that is away for a while is waited for, a mistake is told at
-once.
-"""
+"""Files are written whole by one owner; reading waits for a file system that is away for a while."""
 
 import errno
 import json
 import os
+import re
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
+import mmdynakd
 from mmdynakd import files
 from mmdynakd.errors import CheckpointError, UnreachableError, UserError
-from mmdynakd.files import patiently, read_json
+from mmdynakd.files import patiently, read_json, remove_temporaries, whole, write_bytes
 from mmdynakd.safe_load import read_checkpoint
 
 
 class Flaky:
-    """Fails ``times`` with an errno, then gives 'content'; notes what it was asked and how long one
-    waited.
-    """
+    """Fails ``times`` with an errno, then gives 'content'; counts calls and notes the waits."""
 
     def __init__(self, code: int, times: int) -> None:
         self.code, self.times, self.calls, self.waits = code, times, 0, []
@@ -61,7 +61,7 @@ def test_it_does_not_come_back(tmp_path, waits):
 @pytest.mark.parametrize('code', [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOSPC])
 def test_a_mistake_in_a_healthy_folder_fails_at_once(tmp_path, waits, code):
     flaky = Flaky(code, 99)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match=re.escape(os.strerror(code))) as caught:
         patiently(flaky, tmp_path / 'a', flaky.waits.append)
     assert caught.value.errno == code
     assert flaky.calls == 1
@@ -164,3 +164,121 @@ def test_writing_json_refuses_nan(tmp_path):
         (tmp_path / files.write_json(str(tmp_path), 'a.json', dict(a=1))).read_text()
     ) == dict(a=1)
     assert isinstance(UnreachableError('x'), UserError)
+
+
+# --- written whole --------------------------------------------------------------------------------
+
+
+def write(path, content: str) -> None:
+    with open(path, 'w') as file:
+        file.write(content)
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / 'a'
+    path.write_text('old')
+    with whole(path) as temporary:
+        write(temporary, 'half')
+        assert os.path.dirname(temporary) == str(tmp_path)
+        assert path.read_text() == 'old'
+        write(temporary, 'new')
+    assert path.read_text() == 'new'
+    assert os.listdir(tmp_path) == ['a']
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize('begun', [True, False])
+def test_an_error_leaves_what_was_there(tmp_path, error, begun):
+    path = tmp_path / 'a'
+    path.write_text('old')
+    with pytest.raises(error), whole(path) as temporary:
+        if begun:
+            write(temporary, 'half')
+        raise error
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['a']
+
+
+@pytest.mark.parametrize('step', ['fsync', 'replace'])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, step):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_bytes(str(tmp_path), 'a', b'old')
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match=r'No space left on device.*/a') as caught:
+        write_bytes(str(tmp_path), 'a', b'new')
+    assert caught.value.filename == str(tmp_path / 'a')
+    assert (tmp_path / 'a').read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['a']
+
+
+def test_it_reaches_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(
+        os, 'fsync', lambda file: done.append(os.fstat(file).st_size) or fsync(file)
+    )
+    monkeypatch.setattr(os, 'replace', lambda *names: done.append('renamed') or replace(*names))
+    write_bytes(str(tmp_path), 'a', b'12345')
+    assert done == [5, 'renamed']
+
+
+@pytest.mark.parametrize('there', [True, False])
+def test_the_first_one_wins_where_asked(tmp_path, there):
+    path = tmp_path / 'a'
+    with whole(path, overwrite=False) as temporary:
+        write(temporary, 'second')
+        if there:
+            path.write_text('first')
+    assert path.read_text() == ('first' if there else 'second')
+    assert os.listdir(tmp_path) == ['a']
+
+
+def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / 'student.pth'
+    if os.fork() == 0:
+        with whole(path) as temporary:
+            write(temporary, 'half')
+            os._exit(0)
+    os.wait()
+    (left,) = os.listdir(tmp_path)
+    kept = ['mine.tmp', 'a.tmpl', 'tmp12', 'epoch_1.pth']
+    for name in (*kept, 'run.json.1234.tmp'):  # the last as versions up to 0.1.0 wrote it
+        (tmp_path / name).write_text('')
+    (tmp_path / 'folder.tmp12').mkdir()
+    remove_temporaries(tmp_path, older_than=60)
+    assert left in os.listdir(tmp_path)
+    old = time.time() - 100
+    os.utime(tmp_path / left, (old, old))
+    remove_temporaries(tmp_path, older_than=60)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'run.json.1234.tmp', 'folder.tmp12'])
+    remove_temporaries(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'folder.tmp12'])
+
+
+def test_a_checkpoint_is_the_same_bytes_whichever_process_writes_it(tmp_path, monkeypatch):
+    """torch.save names the archive inside the file after the file that it writes to."""
+    written = []
+    for process in (1, 23456):
+        monkeypatch.setattr(os, 'getpid', lambda process=process: process)
+        with whole(tmp_path / 'a.pth') as temporary:
+            torch.save(dict(a=torch.ones(2)), temporary)
+        written.append((tmp_path / 'a.pth').read_bytes())
+    assert written[0] == written[1]
+
+
+OWNED = re.compile(r"""os\.(replace|link)\b|shutil\.move|\.tmp\b|os\.rename\b|\.rename\(""")
+ALLOWED = {('workdir/runs.py', 'os.rename(folder, aside)')}  # a whole work dir, moved aside
+
+
+def test_only_files_py_renames_what_was_written_under_another_name():
+    root = Path(mmdynakd.__file__).parent
+    found = {
+        (str(path.relative_to(root)), line.strip())
+        for path in root.rglob('*.py')
+        if path != root / 'files.py'
+        for line in path.read_text(encoding='utf-8').splitlines()
+        if OWNED.search(line)
+    }
+    assert found <= ALLOWED
+    assert OWNED.search((root / 'files.py').read_text(encoding='utf-8'))

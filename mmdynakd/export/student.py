@@ -1,14 +1,13 @@
 """A student alone: a checkpoint and a config that MMPretrain loads."""
 
 import copy
-import os
 import os.path as osp
 
 import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmdynakd.files import read_json, write_bytes, write_json
+from mmdynakd.files import read_json, whole, write_bytes, write_json, write_text
 from mmdynakd.models.classifier import classifier_config
 
 
@@ -38,12 +37,12 @@ def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> st
     kept = {key: copy.deepcopy(cfg[key]) for key in test if cfg.get(key) is not None}
     _read_like_files(model, kept.get('test_dataloader'))
     config = Config(dict(default_scope='mmpretrain', model=model, test_cfg=dict(), **kept))
-    config.dump(osp.join(out_dir, 'student.py'))
+    write_text(out_dir, 'student.py', config.pretty_text)
     path = osp.join(out_dir, 'student.pth')
     weights = {key: value.detach().cpu().clone() for key, value in student.state_dict().items()}
     meta = dict(dataset_meta=_plain(getattr(dataset, 'metainfo', {})))
-    torch.save(dict(meta=meta, state_dict=weights), path + '.tmp')
-    os.replace(path + '.tmp', path)
+    with whole(path) as temporary:
+        torch.save(dict(meta=meta, state_dict=weights), temporary)
     write_json(out_dir, 'student.yml', _model_index(path, type(dataset).__name__))
     return path
 

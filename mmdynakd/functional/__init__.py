@@ -1,4 +1,4 @@
-"""Pure functions on tensors and numbers: no registry, no state, an equation number each."""
+"""Pure mathematics on tensors and numbers: no registry, no state, no import of an mm package."""
 
 from .augment import crop_flip
 from .draws import Draws, gumbel, invert_cdf, invert_cdfs, uniform, uniforms, view_uniforms

@@ -8,22 +8,29 @@ import torch.nn.functional as F
 def crop_flip(
     images: torch.Tensor, offsets: torch.Tensor, flip: torch.Tensor, padding: int
 ) -> torch.Tensor:
-    """Pads each image with zeros, crops it to its old size, then flips it from left to right where
-    asked.
+    """Pads each image with zeros, crops it to its old size, then flips it where asked.
 
-    ``out[b, c, i, j] = padded[b, c, i + y_b, j' + x_b]``, j' = W − 1 − j where image b is flipped
-    and j elsewhere: pixel for pixel MMPretrain's ``RandomCrop(crop_size=(H, W), padding=padding)``
-    followed by ``RandomFlip``. No loop over the images, and nothing that waits for the device.
+    ``out[b, c, i, j] = padded[b, c, i + y_b, j' + x_b]``, with j' = W − 1 − j if image b is flipped
+    and j' = j otherwise. Pixel for pixel this is MMPretrain's
+    ``RandomCrop(crop_size=(H, W), padding=padding)`` followed by ``RandomFlip``. It does not loop
+    over the images, and nothing in it waits for the device.
 
     Args:
         images: (B, C, H, W) of any dtype, on any device.
-        offsets: (B, 2) integers in 0..2·padding, each image's (y, x); not checked, as that would
-            wait for the device.
-        flip: (B,) bool.
+        offsets: (B, 2) integers in 0..2·padding, each image's (y, x). They are not checked, since
+            that would wait for the device.
+        flip: (B,) bool, from left to right.
         padding: pixels on each side, >= 0.
 
     Returns:
         (B, C, H, W), contiguous, in the images' dtype.
+
+    Examples:
+        >>> image = torch.tensor([[[[1, 2], [3, 4]]]])
+        >>> crop_flip(image, torch.tensor([[1, 1]]), torch.tensor([True]), padding=1).tolist()
+        [[[[2, 1], [4, 3]]]]
+        >>> crop_flip(image, torch.tensor([[0, 1]]), torch.tensor([False]), padding=1).tolist()
+        [[[[0, 0], [1, 2]]]]
     """
     if images.device.type == 'cpu' and images.dtype == torch.uint8:
         return _by_blocks(images, offsets, flip, padding)
@@ -50,22 +57,21 @@ def _by_pixels(
 def _by_blocks(
     images: torch.Tensor, offsets: torch.Tensor, flip: torch.Tensor, padding: int
 ) -> torch.Tensor:
-    """Bytes on a CPU: a window, read as H whole padded rows from its first pixel on, is one item to
-    NumPy.
+    """Copies bytes on a CPU, faster than torch gathers pixels.
 
-    It copies those faster than torch gathers pixels. One more row below lets the last window end
-    within its channel.
+    To NumPy a window is one item: H whole padded rows, read from the window's first pixel on. One
+    more row below lets the last window end within its channel.
     """
     batch, channels, height, width = images.shape
     row = width + 2 * padding
     padded = images.new_zeros(batch, channels, height + 2 * padding + 1, row)
     padded[:, :, padding : padding + height, padding : padding + width] = images
-    padded = padded.numpy()
-    windows = np.ndarray(
+    pixels = padded.numpy()
+    windows: np.ndarray = np.ndarray(
         (batch, channels, 2 * padding * (row + 1) + 1),
         f'V{height * row}',
-        padded,
-        strides=(*padded.strides[:2], 1),
+        pixels,
+        strides=(*pixels.strides[:2], 1),
     )
     taken = windows[np.arange(batch), :, offsets.numpy() @ (row, 1)]
     cropped = (

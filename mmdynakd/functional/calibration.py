@@ -8,12 +8,13 @@ import torch
 def expected_calibration_error(
     confidence: torch.Tensor, correct: torch.Tensor, bins: int = 15
 ) -> float:
-    """ECE (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 5), M bins of
-    equal width.
+    """Expected calibration error (ECE) with M bins of equal width.
 
         ECE = Σ_m |B_m| / N · |acc(B_m) − conf(B_m)|,   B_m = {i: (m − 1)/M < confidence_i ≤ m/M}
 
     A confidence of 0 is in the first bin.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 5.
 
     Args:
         confidence: (N,) largest probability of each sample, in [0, 1].
@@ -24,7 +25,15 @@ def expected_calibration_error(
         ECE in [0, 1].
 
     Raises:
-        ValueError: no samples, shapes that differ, no bins, or a confidence outside [0, 1].
+        ValueError: there are no samples or no bins, the shapes differ, or a confidence lies outside
+            [0, 1].
+
+    Examples:
+        >>> confidence = torch.tensor([0.75, 0.75, 0.75, 0.75])
+        >>> expected_calibration_error(confidence, torch.tensor([True, True, True, False]))
+        0.0
+        >>> expected_calibration_error(confidence, torch.tensor([True, True, False, False]))
+        0.25
     """
     if (
         confidence.dim() != 1
@@ -40,29 +49,33 @@ def expected_calibration_error(
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError('a confidence lies outside [0, 1]: give probabilities, not logits')
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)[1:-1]
-    member = torch.bucketize(
-        confidence, edges
-    )  # the number of edges below: an edge belongs to the bin under it
+    # The number of edges below: an edge belongs to the bin under it.
+    member = torch.bucketize(confidence, edges)
     gap = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
     gap.index_add_(0, member, correct.double() - confidence)
     return float(gap.abs().sum() / len(confidence))
 
 
 def two_proportion_z(first: int, first_total: int, second: int, second_total: int) -> float:
-    """Z of the test that two proportions are equal, with the pooled variance; positive if the first
-    is larger.
+    """Test statistic z for the equality of two proportions, with pooled variance.
 
         z = (p_1 − p_2) / √(p (1 − p) (1/n_1 + 1/n_2)),   p = (k_1 + k_2) / (n_1 + n_2)
 
     Args:
-        first, first_total: k_1 of n_1.
-        second, second_total: k_2 of n_2.
+        first: k_1, how many of the first sample.
+        first_total: n_1.
+        second: k_2, how many of the second sample.
+        second_total: n_2.
 
     Returns:
-        z; 0 where both proportions are 0 or both are 1.
+        z, positive if the first proportion is larger; 0 if both are 0 or both are 1.
 
     Raises:
         ValueError: a total of 0, or a count outside 0..total.
+
+    Examples:
+        >>> round(two_proportion_z(60, 100, 40, 100), 4)
+        2.8284
     """
     for count, total in ((first, first_total), (second, second_total)):
         if total < 1 or not 0 <= count <= total:
@@ -75,10 +88,22 @@ def two_proportion_z(first: int, first_total: int, second: int, second_total: in
 
 
 def one_proportion_z(count: int, total: int, expected: float) -> float:
-    """Z of ``count`` of ``total`` against a known proportion: ``(k/n − q) / √(q (1 − q) / n)``.
+    """Test statistic z of a count against a known proportion, ``(k/n − q) / √(q (1 − q) / n)``.
+
+    Args:
+        count: k.
+        total: n.
+        expected: q.
+
+    Returns:
+        z, positive if the proportion is larger than expected.
 
     Raises:
         ValueError: a total of 0, a count outside 0..total, or ``expected`` outside (0, 1).
+
+    Examples:
+        >>> one_proportion_z(60, 100, 0.5)
+        1.9999999999999996
     """
     if total < 1 or not 0 <= count <= total or not 0 < expected < 1:
         raise ValueError(

@@ -1,7 +1,7 @@
-import os
-
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from mmdynakd.files import whole
 
 
 def plot_theta(history: list[dict], snapshots: list[dict], path: str) -> None:
@@ -62,5 +62,5 @@ def _canvas(width: float, height: float):
 
 
 def _save(figure: Figure, path: str) -> None:
-    figure.savefig(path + '.tmp', format='png', dpi=150)
-    os.replace(path + '.tmp', path)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format='png', dpi=150)

@@ -42,7 +42,7 @@ def theta(**values):
 # what is wrong: how to make it so, the words that say where and what; tests/values/test_reading.py
 # has the file's own
 WRONG = {
-    'cut short': ('{"seed": 0, "teach', ['candidates.json is no JSON', 'cut short']),
+    'cut short': ('{"seed": 0, "teach', ['candidates.json is not valid JSON', 'cut short']),
     'no seed': (lambda c: c.pop('seed'), ['candidates.json: seed is missing']),
     'unknown teacher': (
         lambda c: c['teachers'].append('weakest'),
@@ -107,7 +107,7 @@ def test_baselines_that_would_leave_the_folder_are_errors(fanout_search, tmp_pat
             [],
             ['run.json is missing', 'work dir of a DynaKD search'],
         ),
-        (lambda d: (d / 'run.json').write_text('{'), [], ['run.json is no JSON']),
+        (lambda d: (d / 'run.json').write_text('{'), [], ['run.json is not valid JSON']),
         (
             lambda d: (d / 'candidates.json').unlink(),
             [],

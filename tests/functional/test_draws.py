@@ -1,6 +1,7 @@
-"""Draws: a pure function of (seed, step), with the frequencies and the independence of true draws."""
+"""Draws: pure functions of (seed, step), with the frequencies and independence of true draws."""
 
 import random
+import timeit
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdynakd.functional import invert_cdf, uniform
+from mmdynakd.functional import invert_cdf, uniform, uniforms, view_uniforms
+from mmdynakd.functional.draws import GUMBEL, SAMPLES
 
 STEPS = 20_000
 THETA = (0.4, 0.3, 0.15, 0.1, 0.05)
@@ -114,15 +116,53 @@ def test_negative_arguments(seed, step):
 
 
 def test_values_are_pinned():
-    """What a resumed or repeated run relies on, in every version of NumPy; and that NumPy's own
-    generator gives.
-    """
+    """What a resumed or repeated run relies on, in every version of NumPy."""
     assert [uniform(0, step) for step in range(3)] == PINNED
-    for seed, step in ((0, 5), (17, 0), (2**31, 2**33)):
-        assert (
-            uniform(seed, step)
-            == np.random.Generator(np.random.Philox(key=seed, counter=step)).random()
-        )
+    assert uniform(3, 5) == 0.8107662191464656
+    assert uniforms(3, 5, 3, GUMBEL).tolist() == [
+        0.5118916353039626,
+        0.9599256357006285,
+        0.28744605794219236,
+    ]
+    assert view_uniforms(7, np.array([0, 2**40 + 5]), 5).tolist() == [
+        [
+            0.09492160007357597,
+            0.7857086204458028,
+            0.008732641814276576,
+            0.2043035957030952,
+            0.24063582043163478,
+        ],
+        [
+            0.5719080499839038,
+            0.6313687355723232,
+            0.45006012567318976,
+            0.5885076376143843,
+            0.37296407320536673,
+        ],
+    ]
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**40))
+def test_they_are_the_raw_words_of_numpys_philox(seed, step):
+    """The upper 53 bits of a word, as numbers were made before NumPy's own ``random`` made them."""
+    raw = np.random.Philox(key=seed, counter=step).random_raw(1)
+    assert uniform(seed, step) == (int(raw[0]) >> 11) * 2.0**-53
+    raw = np.random.Philox(key=seed, counter=(step << 64) | (SAMPLES << 192)).random_raw(5)
+    expected = (raw >> np.uint64(11)) * 2.0**-53
+    assert uniforms(seed, step, 5, SAMPLES).tolist() == expected.tolist()
+
+
+def test_numpys_philox_has_other_words_than_that_of_views():
+    """So it cannot replace ``functional/philox.py``, whose numbers are in the crops of every run."""
+    words = np.random.Philox(key=7, counter=0).random_raw(4)
+    halves = np.concatenate([words & np.uint64(2**32 - 1), words >> np.uint64(32)])
+    ours = view_uniforms(7, [0], 4)[0] * 2.0**32
+    assert not set(halves.tolist()) & set(ours.astype(np.uint64).tolist())
+
+
+def test_a_draw_is_cheap():
+    """Once a step; a step takes milliseconds. The bound is ten times what a slow machine takes."""
+    assert min(timeit.repeat(lambda: uniform(0, 12345), number=100, repeat=5)) / 100 < 500e-6
 
 
 @pytest.mark.parametrize(

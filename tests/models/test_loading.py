@@ -285,7 +285,7 @@ def hub(tmp_path, monkeypatch):
     """The folder of downloads; at the end no half-made file may be in it."""
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     yield tmp_path / 'hub' / 'checkpoints'
-    assert not list(tmp_path.rglob('*.tmp'))
+    assert not list(tmp_path.rglob('*.tmp*'))
 
 
 @pytest.fixture(scope='module')
@@ -327,8 +327,8 @@ ROUTE, NAME = OSError('no route'), 'https://example.org/r-0123abcd.pth'
         ),
         ('ftp://example.org/r.pth', 'it leads to ftp://'),
         ('file:///etc/passwd', "Redirection to url 'file:///etc/passwd' is not allowed"),
-        ((b'cut', 'Content-Length: 1000\n'), '3 bytes came of 1000'),
-        ((b'', 'Content-Length: 1\n'), '0 bytes came'),
+        ((b'cut', 'Content-Length: 1000\n'), 'only 3 of 1000 bytes arrived'),
+        ((b'', 'Content-Length: 1\n'), 'only 0 of 1 bytes arrived'),
     ],
 )
 def test_a_failed_download_leaves_nothing_behind(hub, monkeypatch, answer, pattern):
@@ -355,7 +355,7 @@ def test_a_sha256_may_be_given_for_a_url_and_a_path(hub, served, monkeypatch, tm
             ):
                 load_checkpoint_into(build(), dict(path=str(path), sha256=bad), name='t')
         for form in (digest[:7], digest.upper(), 5, digest + '0'):
-            with pytest.raises(CheckpointError, match='sha256 must be 8 to 64 small hex digits'):
+            with pytest.raises(CheckpointError, match='sha256 must be 8 to 64 lowercase hex digits'):
                 load_checkpoint_into(build(), dict(path=str(path), sha256=form), name='t')
 
 

@@ -255,7 +255,7 @@ def test_a_file_cut_short_is_made_anew(tmp_path):
     assert served(shelf_in(tmp_path), [0, 1, SIZE]) == [SIZE]
     put(shelf_in(tmp_path), [1])
     assert served(shelf_in(tmp_path), [0, 1, SIZE]) == [1, SIZE]
-    assert not list(tmp_path.glob('*.tmp'))
+    assert not list(tmp_path.glob('*.tmp*'))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_on_a_full_disk_training_goes_on(tmp_path, monkeypatch):
     assert seen['t0'] > 0
     assert not any(shelf.writable for shelf in model.ensemble.store._shelves.values())
     assert not list(tmp_path.rglob('*.rows'))
-    assert not list(tmp_path.rglob('*.tmp'))
+    assert not list(tmp_path.rglob('*.tmp*'))
 
 
 def test_a_read_only_file_is_read(tmp_path, monkeypatch):

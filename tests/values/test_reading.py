@@ -42,17 +42,17 @@ def test_valid_files_are_read_as_they_are(tmp_path):
 
 
 TEXTS = {
-    'empty': (b'', 'is no JSON'),
-    'cut': (json.dumps(CANDIDATES).encode()[:-9], 'is no JSON .* cut short'),
-    'NaN': (b'{"seed": NaN}', 'is no JSON .*NaN'),
+    'empty': (b'', 'is not valid JSON'),
+    'cut': (json.dumps(CANDIDATES).encode()[:-9], 'is not valid JSON .* cut short'),
+    'NaN': (b'{"seed": NaN}', 'is not valid JSON .*NaN'),
     'infinity': (b'[-Infinity]', 'Infinity'),
-    'not UTF-8': (b'{"\xff": 1}', r'is no UTF-8 text \(byte 2\)'),
+    'not UTF-8': (b'{"\xff": 1}', r'is not UTF-8 text \(byte 2\)'),
     'UTF-16': ('{}'.encode('utf-16'), 'UTF-8'),
     'deep': (b'[' * 100_000, 'nested too deep|recursion'),
     'a list': (b'[]', r'an object is needed, got \[\]'),
     'a key twice': (b'{"seed": 1, "seed": 2}', "the key 'seed' is there twice"),
-    'a number': (b'1' * 5000, 'is no JSON'),
-    'a page': (b'<html>404', 'is no JSON'),
+    'a number': (b'1' * 5000, 'is not valid JSON'),
+    'a page': (b'<html>404', 'is not valid JSON'),
 }
 BAD_CANDIDATES = [
     ('teachers', ..., "the key 'teachers' is missing"),

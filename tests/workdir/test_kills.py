@@ -99,7 +99,7 @@ def assert_equal(whole, work: str) -> None:
         'dynakd_search',
         'mmdynakd_resume',
     } <= {Path(k).name for k in equal}
-    assert not list(Path(work).rglob('*.tmp'))
+    assert not list(Path(work).rglob('*.tmp*'))
 
 
 def test_killed_at_random_moments(whole):

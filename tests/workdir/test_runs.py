@@ -327,7 +327,7 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
             'same command',
         ):
             assert part in str(error.value)
-        assert not list((tmp_path / 'work').glob('*.tmp'))
+        assert not list((tmp_path / 'work').glob('*.tmp*'))
         assert not (tmp_path / 'work' / 'candidates.json').exists()
         train(config('work'))
     assert all(determinism.differences(str(tmp_path / 'whole'), str(tmp_path / 'work')).values())

@@ -12,7 +12,7 @@ from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmdynakd.entries import THETA
+from mmdynakd.entries import is_theta, lane_of
 from mmdynakd.models.teachers.records import flatten
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.workdir.checkpoints import damage_of, saved_checkpoints
@@ -68,7 +68,7 @@ class FaultReport:
         guard, algorithm, lane = (
             self.runner.optim_wrapper.guard,
             algorithm_of(self.runner),
-            entry.removesuffix(THETA),
+            lane_of(entry),
         )
         fault, what = guard.faults[entry], 'loss'
         if not fault.loss:
@@ -78,7 +78,7 @@ class FaultReport:
             )
         step = (
             f"the step of lane '{lane}'"
-            if lane == entry
+            if not is_theta(entry)
             else f"the upper step (θ) of lane '{lane}'"
         )
         teachers = ', '.join(algorithm.notes.teachers.get(lane, [])) or 'none'
@@ -113,9 +113,9 @@ class FaultReport:
         return [f'{title}: {_some(items)}' for title, items in found.items() if items]
 
     def _last_words(self, entry: str, said: str) -> str:
-        lane, guard = entry.removesuffix(THETA), self.runner.optim_wrapper.guard
+        lane, guard = lane_of(entry), self.runner.optim_wrapper.guard
         kinds = (
-            ['student'] if lane == entry else ['theta', 'student']
+            ['theta', 'student'] if is_theta(entry) else ['student']
         )  # an upper loss has the student in it
         lower = ' or '.join(f'optim_wrapper.{kind}.optimizer.lr' for kind in kinds)
         sizes = {
@@ -157,8 +157,7 @@ def _finite(tensors: Iterable[torch.Tensor]) -> bool:
 
 
 def _key(entry: str) -> str:
-    lane = entry.removesuffix(THETA)
-    return f'{lane}/skipped' if lane == entry else f'{lane}/upper_skipped'
+    return f'{lane_of(entry)}/{"upper_skipped" if is_theta(entry) else "skipped"}'
 
 
 def _some(items: list) -> str:

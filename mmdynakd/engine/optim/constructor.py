@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.optim.optimizer import DefaultOptimWrapperConstructor
 from torch import nn
 
-from mmdynakd.entries import THETA
+from mmdynakd.entries import theta_entry
 from mmdynakd.names import unknown_names
 from mmdynakd.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -57,7 +57,7 @@ class BilevelOptimWrapperConstructor:
                 trained['distiller'] = lane.distiller
             entries[name] = self._build('student', trained, self.paramwise_cfg)
             if lane.learns_theta:
-                entries[name + THETA] = self._build('theta', lane.selection, None)
+                entries[theta_entry(name)] = self._build('theta', lane.selection, None)
         options = {
             k: self.cfg[k] for k in ('upper_interval', 'warmup', 'max_skipped') if k in self.cfg
         }

@@ -9,13 +9,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
-from mmdynakd.entries import THETA
+from mmdynakd.entries import GUARD, is_theta, lane_of, theta_entry
 from mmdynakd.functional import NoHypergradientError
 from mmdynakd.registry import OPTIM_WRAPPERS
 
 from .guard import MAX_SKIPPED, StepGuard
-
-SKIPPED = '.skipped'  # key of the guard's state; no lane's name has a dot
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -52,12 +50,12 @@ class BilevelOptimWrapper(OptimWrapperDict):
 
     @property
     def lanes(self) -> dict[str, OptimWrapper]:
-        return {name: entry for name, entry in self.items() if not name.endswith(THETA)}
+        return {name: entry for name, entry in self.items() if not is_theta(name)}
 
     @property
     def thetas(self) -> dict[str, OptimWrapper]:
         """θ's entries by lane."""
-        return {name[: -len(THETA)]: entry for name, entry in self.items() if name.endswith(THETA)}
+        return {lane_of(name): entry for name, entry in self.items() if is_theta(name)}
 
     def is_upper_step(self, iteration: int) -> bool:
         """Whether the upper step precedes lower step ``iteration`` (from 0)."""
@@ -74,7 +72,7 @@ class BilevelOptimWrapper(OptimWrapperDict):
         rates = super().get_lr()
         for key, entries in (
             ('lr', self.lanes),
-            ('theta.lr', [name + THETA for name in self.thetas]),
+            ('theta.lr', [theta_entry(lane) for lane in self.thetas]),
         ):
             own = [rates[f'{name}.lr'] for name in entries]
             if own and all(rate == own[0] for rate in own):
@@ -142,8 +140,8 @@ class BilevelOptimWrapper(OptimWrapperDict):
             if local is not None:  # of earlier, accumulated steps: averaged already
                 alpha[name].grad += local
         return {
-            name[: -len(THETA)]
-            for name in self._step({name + THETA: value for name, value in loss.items()})
+            lane_of(entry)
+            for entry in self._step({theta_entry(lane): value for lane, value in loss.items()})
         }
 
     def _step(self, loss: dict[str, torch.Tensor]) -> set[str]:
@@ -152,7 +150,7 @@ class BilevelOptimWrapper(OptimWrapperDict):
         for name in loss:
             entry = self[name]
             if name in faulty:
-                self.guard.undo(name.removesuffix(THETA))
+                self.guard.undo(lane_of(name))
                 entry.zero_grad()
             if entry.should_update():
                 if self.guard is None or self.guard.may_step(name):
@@ -170,12 +168,12 @@ class BilevelOptimWrapper(OptimWrapperDict):
     def state_dict(self) -> dict:
         state = super().state_dict()
         if self.guard is not None and self.guard.state_dict():
-            state[SKIPPED] = self.guard.state_dict()
+            state[GUARD] = self.guard.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
         state = dict(state_dict)
-        counted = state.pop(SKIPPED, {})
+        counted = state.pop(GUARD, {})
         super().load_state_dict(state)
         if self.guard is not None:
             self.guard.load_state_dict(counted)

@@ -5,7 +5,6 @@ import json
 import os
 import os.path as osp
 import shutil
-import time
 import zlib
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from mmengine.logging import print_log
 
 from mmdynakd.errors import UnreachableError, UserError
-from mmdynakd.files import patiently, read_json, write_json
+from mmdynakd.files import patiently, read_json, remove_temporaries, whole, write_json
 
 DTYPES = {'float16': torch.float16, 'float32': torch.float32}
 STALE = 3600  # seconds after which what an interrupted process left half-made is removed
@@ -101,7 +100,8 @@ class FileShelf:
                 f'{folder}/key.json tells of other teachers or data than its name: remove the '
                 'folder'
             )
-        _remove_stale(folder)
+        with contextlib.suppress(OSError):
+            remove_temporaries(folder, older_than=STALE)
         if osp.exists(osp.join(folder, 'layout.json')):
             self._load_layout()
 
@@ -227,10 +227,10 @@ class FileShelf:
         rows = self._epochs.get(epoch)
         if rows is None:
             path = osp.join(self.folder, f'epoch_{epoch:05d}.rows')
-            whole = osp.exists(path) and osp.getsize(path) == self.size * self._row
-            if not whole and make:
+            intact = osp.exists(path) and osp.getsize(path) == self.size * self._row
+            if not intact and make:
                 _allocate(path, self.size * self._row)
-            if whole or make:
+            if intact or make:
                 mode = 'r+' if os.access(path, os.W_OK) else 'r'
                 rows = patiently(
                     lambda: np.memmap(
@@ -277,29 +277,13 @@ def _allocate(path: str, length: int) -> None:
     """A file of zeros whose blocks are reserved: a full disk is an OSError now, not a crash in a
     later write.
     """
-    temporary = f'{path}.{os.getpid()}.tmp'
-    try:
-        with open(temporary, 'wb') as file:
-            if hasattr(os, 'posix_fallocate'):
-                os.posix_fallocate(file.fileno(), 0, length)
-            else:
-                if shutil.disk_usage(osp.dirname(path)).free < length:
-                    raise OSError('the disk is full')
-                file.truncate(length)
+    with whole(path, overwrite=False) as temporary, open(temporary, 'wb') as file:
+        if hasattr(os, 'posix_fallocate'):
+            os.posix_fallocate(file.fileno(), 0, length)
+        else:
+            if shutil.disk_usage(osp.dirname(path)).free < length:
+                raise OSError('the disk is full')
+            file.truncate(length)
         if osp.exists(path) and osp.getsize(path) != length:
             print_log(f'{path} is cut short: it is made anew', 'current', 30)
-            os.replace(temporary, path)
-            return
-        with contextlib.suppress(FileExistsError):  # of another process, which writes the same rows
-            os.link(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-
-
-def _remove_stale(folder: str) -> None:
-    for name in os.listdir(folder):
-        path = osp.join(folder, name)
-        with contextlib.suppress(OSError):
-            if name.endswith('.tmp') and time.time() - osp.getmtime(path) > STALE:
-                os.remove(path)
+            os.remove(path)
