@@ -25,12 +25,18 @@ What is repaired, each by the function named:
 
 import codecs
 import collections
+import contextlib
 import importlib
 import pickle
 import re
 import sys
 import types
+from collections.abc import Callable, Iterable
 from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
 
 QUANTIZATION = 'mmrazor.structures.quantization'
 MMRAZOR_NEWEST_MMCV = '2.1.0'
@@ -265,3 +271,74 @@ def _trust_history_buffers() -> None:
         _history_statistic.__module__, _history_statistic.__name__ = 'builtins', 'getattr'
         _history_statistic.__qualname__ = 'getattr'
         torch.serialization.add_safe_globals(list(dict.fromkeys(table.values())))
+
+
+# --- torch: what models look at -------------------------------------------------------------------
+
+
+def is_batch_norm(module: 'nn.Module') -> bool:
+    """Whether a module is a BatchNorm of torch, of any number of dimensions, or derives from one.
+
+    Args:
+        module: Any module.
+
+    Examples:
+        >>> from torch import nn
+        >>> is_batch_norm(nn.LazyBatchNorm2d()), is_batch_norm(nn.InstanceNorm2d(3))
+        (True, False)
+    """
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return isinstance(module, _BatchNorm)
+
+
+def has_forward_hooks(module: 'nn.Module') -> bool:
+    """Whether a forward hook or a forward pre-hook is registered on the module itself.
+
+    Args:
+        module: Any module; its children do not count.
+
+    Examples:
+        >>> from torch import nn
+        >>> layer = nn.Linear(1, 1)
+        >>> handle = layer.register_forward_hook(lambda *_: None)
+        >>> has_forward_hooks(layer), has_forward_hooks(nn.Sequential(layer))
+        (True, False)
+    """
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def observe_operators(
+    seen: Callable[[Iterable[Any]], None],
+) -> contextlib.AbstractContextManager[Any]:
+    """Show the arguments of every operator that torch runs inside a ``with`` block.
+
+    An operator is what torch dispatches, below modules, functions and autograd: nothing that reads
+    a tensor goes unseen.
+
+    Args:
+        seen: Called before each operator with the values of its arguments.
+
+    Examples:
+        >>> import torch
+        >>> counts = []
+        >>> with observe_operators(lambda arguments: counts.append(len(arguments))):
+        ...     _ = torch.ones(2) + torch.ones(2)
+        >>> counts[-1]
+        2
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is untyped
+        def __torch_dispatch__(
+            self,
+            func: Callable[..., Any],
+            types: tuple[type, ...],
+            args: tuple[Any, ...] = (),
+            kwargs: dict[str, Any] | None = None,
+        ) -> Any:
+            named = kwargs or {}
+            seen((*args, *named.values()))
+            return func(*args, **named)
+
+    return Observer()  # type: ignore[no-untyped-call]  # as above

@@ -1,3 +1,8 @@
+"""What is trained, and what it is trained with: students, teachers, selections, distillers, losses.
+
+When they run belongs to ``engine/``, and mathematics that needs no module to ``functional/``.
+"""
+
 from mmdynakd import compat
 
 compat.load_mmrazor()

@@ -1,17 +1,16 @@
-"""Batch normalisation over the global batch, on any device, in both modes of differentiation."""
+"""Batch normalization over the global batch, on any device and in both modes of differentiation."""
+
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+from mmdynakd.compat import is_batch_norm
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the ranks; each rank's derivative, backward or forward, is the sum of the ranks'
-    derivatives.
-    """
+    """The sum over the ranks. Its derivative, in either mode, is the sum of the ranks' ones."""
 
     @staticmethod
     def forward(tensor: torch.Tensor) -> torch.Tensor:
@@ -20,41 +19,71 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        """Linear: nothing is needed."""
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        """Save nothing: the sum is linear."""
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        return _Sum.apply(gradient)
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return _sum(gradient)
 
     @staticmethod
-    def jvp(ctx, tangent: torch.Tensor) -> torch.Tensor:
-        return _Sum.apply(tangent)
+    def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:
+        return _sum(tangent)
 
 
-class SyncBatchNorm(_BatchNorm):
-    """``nn.BatchNorm*d`` whose statistics in training are those of the ranks' samples together,
-    whatever their share.
+def _sum(tensor: torch.Tensor) -> torch.Tensor:
+    total: torch.Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]  # torch's is untyped
+    return total
 
-    Parameters, buffers and names are those of BatchNorm. torch's own runs on GPUs alone and has no
-    forward mode, which the unrolled objective needs. The statistics are taken in float32 at least,
-    in two passes.
+
+class SyncBatchNorm(nn.Module):
+    """What the synchronized BatchNorms have in common: statistics over all ranks' samples.
+
+    In training, on several ranks, the statistics are those of the ranks' samples together, however
+    many each rank has. They are computed in float32 at least, in two passes. In eval mode and on
+    one rank the layer is torch's BatchNorm. Parameters, buffers and their names are always
+    BatchNorm's.
+
+    torch has a SyncBatchNorm too, but it runs only on GPUs and has no forward mode, which the
+    unrolled objective needs.
+
+    Examples:
+        >>> norm = SyncBatchNorm2d(3)
+        >>> isinstance(norm, SyncBatchNorm), isinstance(norm, nn.BatchNorm2d)
+        (True, True)
+        >>> tuple(norm(torch.randn(4, 3, 2, 2)).shape)
+        (4, 3, 2, 2)
     """
 
-    def _check_input_dim(self, input: torch.Tensor) -> None:
-        if input.dim() < 2:
-            raise ValueError(f'expected (B, C, ...), got {tuple(input.shape)}')
+    eps: float
+    momentum: float | None
+    affine: bool
+    track_running_stats: bool
+    weight: nn.Parameter
+    bias: nn.Parameter
+    running_mean: torch.Tensor | None
+    running_var: torch.Tensor | None
+    num_batches_tracked: torch.Tensor | None
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalize ``(B, C, ...)`` to the same shape and type.
+
+        Args:
+            input: This rank's samples.
+
+        Raises:
+            ValueError: In eval mode or on one rank, if the number of dimensions is wrong.
+        """
         if not self.training or get_world_size() == 1:
-            return super().forward(input)
+            plain: torch.Tensor = super().forward(input)
+            return plain
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         axes, shape = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
-        sums = _Sum.apply(torch.cat([x.sum(axes), x.new_full((1,), x.numel() // x.size(1))]))
+        sums = _sum(torch.cat([x.sum(axes), x.new_full((1,), x.numel() // x.size(1))]))
         count = sums[-1]
         mean = sums[:-1] / count
         centred = x - mean.view(shape)
-        var = _Sum.apply(centred.square().sum(axes)) / count
+        var = _sum(centred.square().sum(axes)) / count
         self._track(mean, var * count / (count - 1))
         scale = (var + self.eps).rsqrt()
         if self.affine:
@@ -65,31 +94,74 @@ class SyncBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: torch.Tensor, var: torch.Tensor) -> None:
-        """The running statistics, of the unbiased variance, as BatchNorm keeps them; anew, for
-        functorch's sake.
+        """Update the running statistics as BatchNorm does; ``var`` is the unbiased variance.
+
+        The buffers are replaced, not changed in place, because functorch forbids that.
         """
-        if not self.track_running_stats:
+        old_mean, old_var, count = self.running_mean, self.running_var, self.num_batches_tracked
+        if not self.track_running_stats or old_mean is None or old_var is None or count is None:
             return
-        self.num_batches_tracked.add_(1)
-        momentum = (
-            1 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
-        )
-        self.running_mean = self.running_mean + momentum * (mean.detach() - self.running_mean)
-        self.running_var = self.running_var + momentum * (var.detach() - self.running_var)
+        count.add_(1)
+        momentum = 1 / count.to(mean.dtype) if self.momentum is None else self.momentum
+        self.running_mean = old_mean + momentum * (mean.detach() - old_mean)
+        self.running_var = old_var + momentum * (var.detach() - old_var)
+
+
+class SyncBatchNorm1d(SyncBatchNorm, nn.BatchNorm1d):
+    """``nn.BatchNorm1d`` over the global batch, see :class:`SyncBatchNorm`.
+
+    Examples:
+        >>> tuple(SyncBatchNorm1d(3)(torch.randn(4, 3)).shape)
+        (4, 3)
+    """
+
+
+class SyncBatchNorm2d(SyncBatchNorm, nn.BatchNorm2d):
+    """``nn.BatchNorm2d`` over the global batch, see :class:`SyncBatchNorm`.
+
+    Examples:
+        >>> tuple(SyncBatchNorm2d(3)(torch.randn(4, 3, 2, 2)).shape)
+        (4, 3, 2, 2)
+    """
+
+
+class SyncBatchNorm3d(SyncBatchNorm, nn.BatchNorm3d):
+    """``nn.BatchNorm3d`` over the global batch, see :class:`SyncBatchNorm`.
+
+    Examples:
+        >>> tuple(SyncBatchNorm3d(3)(torch.randn(4, 3, 2, 2, 2)).shape)
+        (4, 3, 2, 2, 2)
+    """
+
+
+SYNCHRONIZED: dict[type[nn.Module], type[SyncBatchNorm]] = {
+    nn.BatchNorm1d: SyncBatchNorm1d,
+    nn.BatchNorm2d: SyncBatchNorm2d,
+    nn.BatchNorm3d: SyncBatchNorm3d,
+}
 
 
 def synchronize(module: nn.Module) -> None:
-    """Makes every BatchNorm in ``module`` a :class:`SyncBatchNorm`, in place.
+    """Turn every BatchNorm in ``module`` into a :class:`SyncBatchNorm`, in place.
+
+    Args:
+        module: A network; its parameters and buffers stay the same objects.
 
     Raises:
-        ValueError: for a subclass of BatchNorm that computes something of its own.
+        ValueError: If it has a subclass of BatchNorm, which may compute something else.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8))
+        >>> synchronize(network)
+        >>> type(network[1]).__name__
+        'SyncBatchNorm2d'
     """
     for name, child in module.named_modules():
-        if type(child) in PLAIN:
-            child.__class__ = SyncBatchNorm
-        elif isinstance(child, _BatchNorm) and not isinstance(
-            child, (SyncBatchNorm, nn.SyncBatchNorm)
-        ):
+        if type(child) in SYNCHRONIZED:
+            child.__class__ = SYNCHRONIZED[type(child)]
+        elif is_batch_norm(child) and not isinstance(child, (SyncBatchNorm, nn.SyncBatchNorm)):
             raise ValueError(
-                f'sync_bn: {name} is a {type(child).__name__}, which is no plain BatchNorm of torch'
+                f'sync_bn: {name} is a {type(child).__name__}, not one of '
+                "torch's plain BatchNorms, so it cannot be synchronized: "
+                'replace it, or set model.sync_bn=False'
             )

@@ -8,7 +8,7 @@ from torch import nn
 from toys import built, dynakd_cfg, kd_distiller_cfg, student_cfg
 
 from mmdynakd.models import sync_bn
-from mmdynakd.models.sync_bn import SyncBatchNorm, synchronize
+from mmdynakd.models.sync_bn import SYNCHRONIZED, SyncBatchNorm, synchronize
 
 SHAPES = {nn.BatchNorm1d: (5, 3), nn.BatchNorm2d: (5, 3, 4, 2), nn.BatchNorm3d: (4, 3, 2, 3, 2)}
 OPTIONS = [
@@ -35,7 +35,7 @@ def pair(kind: type, **options) -> tuple[nn.Module, nn.Module, torch.Tensor]:
         nn.init.normal_(p)
     synced = nn.Sequential(copy.deepcopy(plain))
     synchronize(synced)
-    assert type(synced[0]) is SyncBatchNorm
+    assert type(synced[0]) is SYNCHRONIZED[kind]
     return plain, synced[0], torch.randn(SHAPES[kind], dtype=torch.float64)
 
 
@@ -96,7 +96,7 @@ def test_every_students_norms_and_no_teachers():
     for lane in model.lanes.values():
         norms = [m for m in lane.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         assert norms
-        assert all(type(m) is SyncBatchNorm for m in norms)
+        assert all(isinstance(m, SyncBatchNorm) for m in norms)
     plain = built(dynakd_cfg(2, student=student_cfg(backbone='resnet')))
     assert model.architecture.state_dict().keys() == plain.architecture.state_dict().keys()
 

@@ -1,14 +1,12 @@
-"""CIFAR backbones by themselves: stages, arguments, dropout, image sizes, and the head of several
-layers.
-"""
+"""CIFAR backbones on their own: stages, arguments, dropout, image sizes; and the MLP head."""
 
 import pytest
 import torch
+from mmpretrain.models.utils import channel_shuffle
 from torch import nn
 from zoo import SHAPES, typed
 
 from mmdynakd.models import backbones
-from mmdynakd.models.backbones.parts import shuffle_channels
 from mmdynakd.models.heads import MLPClsHead
 from mmdynakd.registry import MODELS
 
@@ -121,7 +119,7 @@ def test_shuffling_deals_the_groups_out_in_turn():
     for groups in (1, 2, 3, 4):
         size = 12 // groups
         order = [group * size + place for place in range(size) for group in range(groups)]
-        assert torch.equal(shuffle_channels(x, groups), x[:, order])
+        assert torch.equal(channel_shuffle(x, groups), x[:, order])
 
 
 def test_mlp_head_is_linear_relu_dropout_and_linear():

@@ -1,4 +1,7 @@
-"""Backbones that MMPretrain lacks."""
+"""Backbones for 32x32 images that MMPretrain lacks.
+
+Necks, heads and whole classifiers do not belong here, nor do backbones that MMPretrain or timm has.
+"""
 
 from .cifar_mobilenet_v2 import CifarMobileNetV2, CifarMobileNetV2Features
 from .cifar_repvgg import CifarRepVGG

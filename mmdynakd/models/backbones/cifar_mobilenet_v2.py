@@ -1,24 +1,32 @@
 """MobileNetV2 for 32x32 images, in the two forms that public checkpoints have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.model import BaseModule
+from mmpretrain.models.utils import make_divisible
 from torch import nn
 
 from mmdynakd.registry import MODELS
 
-from .parts import HE_NORMAL, conv_bn, rising_stages, run_stages
+from .parts import HE_NORMAL, Features, InitCfg, conv_bn, rising_stages, run_stages
 
-# the paper's table 2 with the second stage at stride 1: (channels, blocks, stride) of the seven
-# stages
+# (channels, blocks, stride) of the seven stages: the paper's table 2, with the second at stride 1
 STAGES = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise 3x3 and linear 1x1, plus the input where the shapes agree.
+    """A 1x1 expansion, a depthwise 3x3 and a linear 1x1 convolution, with or without a shortcut.
 
-    ``layers`` come in the public order under the public name ``conv``.
+    Args:
+        layers: All layers, in the order of the public checkpoints. They get the public name
+            ``conv``.
+        residual: Whether the input is added to the output.
+
+    Examples:
+        >>> block = InvertedResidual([torch.nn.Identity()], residual=True)
+        >>> block(torch.ones(1, 2, 1, 1)).flatten().tolist()
+        [2.0, 2.0]
     """
 
     def __init__(self, layers: Sequence[nn.Module], residual: bool) -> None:
@@ -27,11 +35,16 @@ class InvertedResidual(nn.Module):
         self.residual = residual
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv(x) if self.residual else self.conv(x)
+        """Map ``(B, in, H, W)`` to ``(B, out, H / stride, W / stride)``."""
+        out: torch.Tensor = self.conv(x)
+        return x + out if self.residual else out
+
+
+Block = Callable[[int, int, int, int], InvertedResidual]  # before, after, stride, expansion
 
 
 def _plain_block(before: int, after: int, stride: int, expansion: int) -> InvertedResidual:
-    """Layers numbered through (``conv.{0-7}``), ReLU, an expansion even by the factor of 1."""
+    """The CRD form: flat layers ``conv.{0-7}``, ReLU, and always an expansion, even by 1."""
     middle = before * expansion
     layers = [
         *conv_bn(before, middle),
@@ -42,9 +55,7 @@ def _plain_block(before: int, after: int, stride: int, expansion: int) -> Invert
 
 
 def _nested_block(before: int, after: int, stride: int, expansion: int) -> InvertedResidual:
-    """Convolution, batch norm and ReLU6 grouped (``conv.0.{0,1}``), no expansion by the factor of
-    1.
-    """
+    """The torchvision form: nested layers ``conv.0.{0,1}``, ReLU6, and no expansion by 1."""
     middle = before * expansion
     expand = [nn.Sequential(*conv_bn(before, middle, act=nn.ReLU6))] if expansion != 1 else []
     depthwise = nn.Sequential(*conv_bn(middle, middle, 3, stride, groups=middle, act=nn.ReLU6))
@@ -53,7 +64,7 @@ def _nested_block(before: int, after: int, stride: int, expansion: int) -> Inver
 
 
 def _stages(
-    block, before: int, widths: Sequence[int], expansion: int
+    block: Block, before: int, widths: Sequence[int], expansion: int
 ) -> list[list[InvertedResidual]]:
     stages = []
     for index, (after, (_, blocks, stride)) in enumerate(zip(widths, STAGES)):
@@ -74,38 +85,35 @@ def _positive(name: str, **numbers: float) -> None:
             raise ValueError(f'{name}: {key} must be above 0, got {value}')
 
 
-def _divisible(channels: float) -> int:
-    """The nearest multiple of 8, at least 8, one step up where rounding would lose over 10 per
-    cent.
-    """
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * channels else nearest + 8
-
-
 @MODELS.register_module()
 class CifarMobileNetV2(BaseModule):
-    """MobileNetV2 for CIFAR as the public CRD / mdistiller code has it (``MobileNetV2``,
-    "mobile_half").
+    """MobileNetV2 for CIFAR in the form of the CRD and mdistiller code.
 
-    Source: Sandler et al., "MobileNetV2", CVPR 2018, table 2, with stride 2 in the stem and 1 in
-    the second stage, ReLU, an expansion in the first block too, and channels cut to whole numbers
-    without rounding to 8. Parameters: ``conv1.{i}``, ``blocks.{stage}.{i}.conv.{j}`` and
-    ``conv2.{i}``. ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the public
-    ``classifier.0`` is ``head.fc``.
+    There it is called ``MobileNetV2`` or "mobile_half". Source: Sandler et al., "MobileNetV2",
+    CVPR 2018, table 2, with four changes: stride 2 in the stem and 1 in the second stage, ReLU, an
+    expansion in the first block too, and channels cut to whole numbers, not rounded to multiples
+    of 8. Parameters: ``conv1.{i}``, ``blocks.{stage}.{i}.conv.{j}`` and ``conv2.{i}``. Follow it
+    with ``GlobalAveragePooling`` and ``LinearClsHead``; the public ``classifier.0`` is ``head.fc``.
 
     Args:
-        widen_factor: Channels are the paper's times this; the last convolution never has fewer than
-            1280.
+        widen_factor: Factor on the paper's numbers of channels. The last convolution keeps at
+            least 1280.
         expansion: Factor t of the inverted residuals of stages 1 to 6.
         in_channels: Channels of the input image.
-        out_indices: Stages whose output ``forward`` returns: 0 to 6 the paper's, 7 the last 1x1
-            convolution.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
-            batch norms.
+        out_indices: Stages whose output ``forward`` returns: 0 to 6 are the paper's, 7 is the last
+            1x1 convolution.
+        init_cfg: Initialization; by default He normal with fan-out for convolutions, and weight 1
+            and bias 0 for batch norms.
 
     Raises:
         ValueError: If a stage index is outside 0..7, repeated or out of order, or a factor is not
             positive or leaves a layer without channels.
+
+    Examples:
+        >>> from mmdynakd.models.backbones import CifarMobileNetV2
+        >>> net = CifarMobileNetV2(widen_factor=0.5, out_indices=(2, 7))
+        >>> [tuple(stage.shape) for stage in net(torch.zeros(2, 3, 32, 32))]
+        [(2, 16, 8, 8), (2, 1280, 2, 2)]
     """
 
     def __init__(
@@ -114,7 +122,7 @@ class CifarMobileNetV2(BaseModule):
         expansion: int = 6,
         in_channels: int = 3,
         out_indices: Sequence[int] = (7,),
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: InitCfg = None,
     ) -> None:
         _positive('CifarMobileNetV2', widen_factor=widen_factor, expansion=expansion)
         widths = [int(channels * widen_factor) for channels, _, _ in STAGES]
@@ -132,35 +140,42 @@ class CifarMobileNetV2(BaseModule):
         self.blocks = nn.ModuleList(nn.Sequential(*blocks) for blocks in stages)
         self.conv2 = nn.Sequential(*conv_bn(widths[-1], self.out_channels))
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
+    def forward(self, x: torch.Tensor) -> Features:
+        """Map ``(B, in_channels, H, W)`` to one tensor for each stage in ``out_indices``.
 
-        For ``H = 32`` the sides are 16, 16, 8, 4, 4, 2, 2, 2. Stages 0 to 6 end linear, stage 7
-        after ReLU.
+        For ``H = 32`` the sides are 16, 16, 8, 4, 4, 2, 2, 2. Stages 0 to 6 end with a linear
+        layer, stage 7 with ReLU.
         """
         return run_stages(self.conv1(x), (*self.blocks, self.conv2), self.out_indices)
 
 
 @MODELS.register_module()
 class CifarMobileNetV2Features(BaseModule):
-    """MobileNetV2 for CIFAR as one sequence, as the checkpoints of pytorch-cifar-models have it.
+    """MobileNetV2 for CIFAR in the form of pytorch-cifar-models: one sequence.
 
-    As torchvision's network (channels in multiples of 8, ReLU6, no expansion in the first block),
-    with stride 1 in the stem and the second stage. Parameters: ``features.{0-18}``.
-    ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the public ``classifier.1`` is
-    ``head.fc`` (the public code drops out 20 % of its input in training).
+    It is torchvision's network (channels in multiples of 8, ReLU6, no expansion in the first
+    block) with stride 1 in the stem and in the second stage. Parameters: ``features.{0-18}``.
+    Follow it with ``GlobalAveragePooling`` and ``LinearClsHead``; the public ``classifier.1`` is
+    ``head.fc``. In training, the public code drops out 20% of the classifier's input.
 
     Args:
-        widen_factor: Channels are the paper's times this; published are 0.5, 0.75, 1.0 and 1.4.
+        widen_factor: Factor on the paper's numbers of channels. Checkpoints are published for 0.5,
+            0.75, 1.0 and 1.4.
         in_channels: Channels of the input image.
-        out_indices: Stages whose output ``forward`` returns: 0 to 6 the paper's, 7 the last 1x1
-            convolution.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
-            batch norms.
+        out_indices: Stages whose output ``forward`` returns: 0 to 6 are the paper's, 7 is the last
+            1x1 convolution.
+        init_cfg: Initialization; by default He normal with fan-out for convolutions, and weight 1
+            and bias 0 for batch norms.
 
     Raises:
         ValueError: If a stage index is outside 0..7, repeated or out of order, or the factor is not
             positive.
+
+    Examples:
+        >>> from mmdynakd.models.backbones import CifarMobileNetV2Features
+        >>> net = CifarMobileNetV2Features(widen_factor=0.5, out_indices=(2, 7))
+        >>> [tuple(stage.shape) for stage in net(torch.zeros(2, 3, 32, 32))]
+        [(2, 16, 16, 16), (2, 1280, 4, 4)]
     """
 
     def __init__(
@@ -168,15 +183,15 @@ class CifarMobileNetV2Features(BaseModule):
         widen_factor: float = 1.0,
         in_channels: int = 3,
         out_indices: Sequence[int] = (7,),
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: InitCfg = None,
     ) -> None:
         _positive('CifarMobileNetV2Features', widen_factor=widen_factor)
         out_indices = rising_stages('CifarMobileNetV2Features', out_indices, 8)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
-        widths = [_divisible(channels * widen_factor) for channels, _, _ in STAGES]
+        widths = [make_divisible(channels * widen_factor, 8) for channels, _, _ in STAGES]
         self.out_indices = out_indices
-        self.out_channels = _divisible(1280 * max(1.0, widen_factor))
-        stem = _divisible(32 * widen_factor)
+        self.out_channels = make_divisible(1280 * max(1.0, widen_factor), 8)
+        stem = make_divisible(32 * widen_factor, 8)
         stages = _stages(_nested_block, stem, widths, 6)
         self.features = nn.Sequential(
             nn.Sequential(*conv_bn(in_channels, stem, 3, act=nn.ReLU6)),
@@ -185,14 +200,12 @@ class CifarMobileNetV2Features(BaseModule):
         )
         ends = [sum(map(len, stages[: index + 1])) for index in range(7)]
         ends.append(ends[-1] + 1)
-        self._wanted = tuple(
-            ends[index] for index in out_indices
-        )  # their last layers in ``features``
+        self._wanted = tuple(ends[index] for index in out_indices)  # last layers, in ``features``
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
+    def forward(self, x: torch.Tensor) -> Features:
+        """Map ``(B, in_channels, H, W)`` to one tensor for each stage in ``out_indices``.
 
-        For ``H = 32`` the sides are 32, 32, 16, 8, 8, 4, 4, 4. Stages 0 to 6 end linear, stage 7
-        after ReLU6.
+        For ``H = 32`` the sides are 32, 32, 16, 8, 8, 4, 4, 4. Stages 0 to 6 end with a linear
+        layer, stage 7 with ReLU6.
         """
         return run_stages(x, self.features, self._wanted)

@@ -1,4 +1,4 @@
-"""The 6n+2 residual networks for 32x32 images, base and x4 width."""
+"""The residual networks of depth 6n+2 for 32x32 images, of base width and x4."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from mmdynakd.registry import MODELS
 
-from .parts import HE_NORMAL, known_choice, rising_stages, run_stages
+from .parts import HE_NORMAL, Features, InitCfg, known_choice, rising_stages, run_stages
 
 # width factor: (stem channels, channels of the three stages)
 WIDTHS = {1: (16, (16, 32, 64)), 4: (32, (64, 128, 256))}
@@ -20,12 +20,20 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: ``(B, in, H, W)`` to ``(B, out, H / stride, W /
-    stride)``.
+    """Two 3x3 convolutions and a shortcut.
 
-    The shortcut is a 1x1 convolution with batch norm when the stride or the number of channels
-    changes (the form public CIFAR checkpoints have, "option B" of the paper), and the identity
-    otherwise.
+    The shortcut is a 1x1 convolution with batch norm where the stride is not 1 or the number of
+    channels changes (the paper's "option B", as in public CIFAR checkpoints), and else the
+    identity.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride of the first convolution and of the shortcut.
+
+    Examples:
+        >>> tuple(BasicBlock(16, 32, stride=2)(torch.zeros(1, 16, 8, 8)).shape)
+        (1, 32, 4, 4)
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -42,6 +50,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(B, in_channels, H, W)`` to ``(B, out_channels, H / stride, W / stride)``."""
         shortcut = x if self.downsample is None else self.downsample(x)
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + shortcut)
@@ -52,9 +61,9 @@ class CifarResNet(BaseModule):
     """ResNet of depth 6n+2 for CIFAR: a 3x3 stem and three stages of n blocks each.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
-    Parameters carry the names that public CIFAR checkpoints use: ``conv1``, ``bn1``,
-    ``layer{1-3}.{i}.{conv,bn}{1,2}`` and ``layer*.{i}.downsample.{0,1}``. Pooling and the
-    classifier are MMPretrain's ``GlobalAveragePooling`` and ``LinearClsHead``.
+    Parameters have the names of public CIFAR checkpoints: ``conv1``, ``bn1``,
+    ``layer{1-3}.{i}.{conv,bn}{1,2}`` and ``layer*.{i}.downsample.{0,1}``. Follow it with
+    ``GlobalAveragePooling`` and ``LinearClsHead``; the public ``fc`` is ``head.fc``.
 
     Args:
         depth: Number of weighted layers, 6n+2 with n >= 1 (8, 14, 20, 32, 44, 56, 110, ...).
@@ -62,12 +71,18 @@ class CifarResNet(BaseModule):
             a stem of 32 and stages of 64/128/256 channels.
         in_channels: Channels of the input image.
         out_indices: Stages (0, 1, 2) whose output ``forward`` returns.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
-            batch norms.
+        init_cfg: Initialization; by default He normal with fan-out for convolutions, and weight 1
+            and bias 0 for batch norms.
 
     Raises:
         ValueError: If the depth is not 6n+2, the width factor is unknown, or a stage index is
             outside 0..2, repeated or out of order.
+
+    Examples:
+        >>> from mmdynakd.models.backbones import CifarResNet
+        >>> net = CifarResNet(depth=8, out_indices=(0, 1, 2))
+        >>> [tuple(stage.shape) for stage in net(torch.zeros(2, 3, 32, 32))]
+        [(2, 16, 32, 32), (2, 32, 16, 16), (2, 64, 8, 8)]
     """
 
     def __init__(
@@ -76,7 +91,7 @@ class CifarResNet(BaseModule):
         width_factor: int = 1,
         in_channels: int = 3,
         out_indices: Sequence[int] = (2,),
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: InitCfg = None,
     ) -> None:
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(
@@ -106,14 +121,14 @@ class CifarResNet(BaseModule):
 
     @property
     def out_channels(self) -> int:
-        """Channels of the last stage, the ``in_channels`` of the classifier."""
+        """Channels of the last stage: the ``in_channels`` of the classifier."""
         return self.stage_channels[-1]
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``.
+    def forward(self, x: torch.Tensor) -> Features:
+        """Map ``(B, in_channels, H, W)`` to one tensor for each stage in ``out_indices``.
 
-        Stage 0 keeps ``(H, W)``; stages 1 and 2 halve it each, rounding up. Outputs come after the
-        last ReLU.
+        Stage 0 keeps ``(H, W)``; stages 1 and 2 halve both, rounding up. Every stage ends with
+        ReLU.
         """
         x = F.relu(self.bn1(self.conv1(x)))
         return run_stages(x, (self.layer1, self.layer2, self.layer3), self.out_indices)

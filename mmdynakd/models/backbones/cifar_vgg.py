@@ -9,10 +9,10 @@ from torch import nn
 
 from mmdynakd.registry import MODELS
 
-from .parts import HE_NORMAL, known_choice, rising_stages, run_stages
+from .parts import HE_NORMAL, Features, InitCfg, known_choice, rising_stages, run_stages
 
 WIDTHS = (64, 128, 256, 512, 512)
-# depth, counted as in the paper with three linear layers: convolutions in each of the five stages
+# depth: convolutions in each of the five stages; as in the paper, depth counts three linear layers
 CONVOLUTIONS = {
     8: (1, 1, 1, 1, 1),
     11: (1, 1, 2, 2, 2),
@@ -23,10 +23,10 @@ CONVOLUTIONS = {
 
 
 def _stages(depth: int, in_channels: int) -> list[list[nn.Module]]:
-    """The layers of each stage: convolution (with bias), batch norm and ReLU, in turn."""
+    """The layers of each stage: repeats of convolution (with bias), batch norm and ReLU."""
     stages = []
     for count, width in zip(CONVOLUTIONS[depth], WIDTHS):
-        layers = []
+        layers: list[nn.Module] = []
         for _ in range(count):
             layers += [
                 nn.Conv2d(in_channels, width, 3, padding=1),
@@ -40,24 +40,30 @@ def _stages(depth: int, in_channels: int) -> list[list[nn.Module]]:
 
 @MODELS.register_module()
 class CifarVGG(BaseModule):
-    """VGG for CIFAR in five blocks, as the public CRD / mdistiller checkpoints have it.
+    """VGG for CIFAR in the form of the CRD and mdistiller code: five blocks.
 
-    Source: Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015, with batch norm;
-    the depth of 8 has one convolution a stage. Parameters: ``block{0-4}.{i}`` (convolutions and
-    batch norms). Max-pooling by 2 stands before blocks 1, 2 and 3, and before block 4 too for
-    images of 64 pixels. ``GlobalAveragePooling`` and ``LinearClsHead`` follow; the public
+    Source: Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015, with batch norm.
+    The depth of 8 has one convolution in each stage. Parameters: ``block{0-4}.{i}`` (convolutions
+    and batch norms). Max-pooling by 2 comes before blocks 1, 2 and 3, and for images of 64 pixels
+    before block 4 too. Follow it with ``GlobalAveragePooling`` and ``LinearClsHead``; the public
     ``classifier`` is ``head.fc``.
 
     Args:
         depth: 8, 11, 13, 16 or 19.
         in_channels: Channels of the input image.
         out_indices: Blocks (0 to 4) whose output ``forward`` returns.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
-            batch norms.
+        init_cfg: Initialization; by default He normal with fan-out for convolutions, and weight 1
+            and bias 0 for batch norms.
 
     Raises:
         ValueError: If the depth is unknown or a block index is outside 0..4, repeated or out of
             order.
+
+    Examples:
+        >>> from mmdynakd.models.backbones import CifarVGG
+        >>> net = CifarVGG(depth=8, out_indices=(0, 4))
+        >>> [tuple(block.shape) for block in net(torch.zeros(2, 3, 32, 32))]
+        [(2, 64, 32, 32), (2, 512, 4, 4)]
     """
 
     out_channels = WIDTHS[-1]
@@ -67,21 +73,22 @@ class CifarVGG(BaseModule):
         depth: int,
         in_channels: int = 3,
         out_indices: Sequence[int] = (4,),
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: InitCfg = None,
     ) -> None:
         known_choice('CifarVGG', 'depth', depth, CONVOLUTIONS)
         out_indices = rising_stages('CifarVGG', out_indices, 5)
         super().__init__(HE_NORMAL if init_cfg is None else init_cfg)
         self.out_indices = out_indices
         for index, layers in enumerate(_stages(depth, in_channels)):
-            # the last ReLU is left to forward: a hook on a block sees the values before it, as in
-            # the public code
+            # forward applies the last ReLU, so that a hook on a block sees the values before it, as
+            # in the public code.
             self.add_module(f'block{index}', nn.Sequential(*layers[:-1]))
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map ``(B, in_channels, H, W)`` to one tensor a block in ``out_indices``, after its ReLU.
+    def forward(self, x: torch.Tensor) -> Features:
+        """Map ``(B, in_channels, H, W)`` to one tensor for each block in ``out_indices``.
 
-        For ``H = 32`` the sides are 32, 16, 8, 4, 4; for ``H = 64``: 64, 32, 16, 8, 4.
+        Every block ends with ReLU. For ``H = 32`` the sides are 32, 16, 8, 4, 4, and for
+        ``H = 64`` they are 64, 32, 16, 8, 4.
         """
         pooled = (1, 2, 3, 4) if x.shape[2] == 64 else (1, 2, 3)
         outputs = []
@@ -94,23 +101,30 @@ class CifarVGG(BaseModule):
 
 @MODELS.register_module()
 class CifarVGGFeatures(BaseModule):
-    """VGG for CIFAR as one sequence, as the checkpoints of pytorch-cifar-models have it.
+    """VGG for CIFAR in the form of pytorch-cifar-models: one sequence.
 
-    The convolutions are those of :class:`CifarVGG` (without the depth of 8), but max-pooling by 2
-    ends each of the five stages. Parameters: ``features.{i}``. ``GlobalAveragePooling`` (which
-    leaves 1x1 maps of 32x32 images as they are) and :class:`~mmdynakd.models.heads.MLPClsHead`
-    follow; the public ``classifier.{i}`` is ``head.classifier.{i}``.
+    The convolutions are those of :class:`CifarVGG` (without the depth of 8), but each of the five
+    stages ends with max-pooling by 2. Parameters: ``features.{i}``. Follow it with
+    ``GlobalAveragePooling`` (images of 32 pixels are 1x1 maps by then, which it leaves as they are)
+    and :class:`~mmdynakd.models.heads.MLPClsHead`; the public ``classifier.{i}`` is
+    ``head.classifier.{i}``.
 
     Args:
         depth: 11, 13, 16 or 19.
         in_channels: Channels of the input image.
         out_indices: Stages (0 to 4) whose output ``forward`` returns.
-        init_cfg: Initialisation; by default He normal with fan-out for convolutions, 1 and 0 for
-            batch norms.
+        init_cfg: Initialization; by default He normal with fan-out for convolutions, and weight 1
+            and bias 0 for batch norms.
 
     Raises:
         ValueError: If the depth is unknown or a stage index is outside 0..4, repeated or out of
             order.
+
+    Examples:
+        >>> from mmdynakd.models.backbones import CifarVGGFeatures
+        >>> net = CifarVGGFeatures(depth=11, out_indices=(0, 4))
+        >>> [tuple(stage.shape) for stage in net(torch.zeros(2, 3, 32, 32))]
+        [(2, 64, 16, 16), (2, 512, 1, 1)]
     """
 
     out_channels = WIDTHS[-1]
@@ -120,7 +134,7 @@ class CifarVGGFeatures(BaseModule):
         depth: int,
         in_channels: int = 3,
         out_indices: Sequence[int] = (4,),
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: InitCfg = None,
     ) -> None:
         known_choice('CifarVGGFeatures', 'depth', depth, set(CONVOLUTIONS) - {8})
         out_indices = rising_stages('CifarVGGFeatures', out_indices, 5)
@@ -129,14 +143,11 @@ class CifarVGGFeatures(BaseModule):
         self.features = nn.Sequential(*(layer for layers in stages for layer in layers))
         ends = [sum(map(len, stages[: index + 1])) - 1 for index in range(5)]
         self.out_indices = out_indices
-        self._wanted = tuple(
-            ends[index] for index in out_indices
-        )  # their last layers in ``features``
+        self._wanted = tuple(ends[index] for index in out_indices)  # last layers, in ``features``
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map ``(B, in_channels, H, W)`` to one tensor a stage in ``out_indices``, after its
-        pooling.
+    def forward(self, x: torch.Tensor) -> Features:
+        """Map ``(B, in_channels, H, W)`` to one tensor for each stage in ``out_indices``.
 
-        Stage i has sides ``H / 2^(i+1)``: 16, 8, 4, 2, 1 for ``H = 32``.
+        Outputs come after the stage's pooling: for ``H = 32`` the sides are 16, 8, 4, 2, 1.
         """
         return run_stages(x, self.features, self._wanted)

@@ -1,4 +1,7 @@
-"""Losses that MMRazor lacks; in a distiller's config ``type='mmdynakd.X'``."""
+"""Distillation losses that MMRazor lacks, as modules for a distiller's config.
+
+Write ``type='mmdynakd.X'`` there. Mathematics does not belong here, but in ``functional/``.
+"""
 
 from .feature_mse import FeatureMSELoss
 from .logit_std import LogitStdKDLoss

@@ -1,4 +1,4 @@
-"""What the losses share: from one number a sample to the loss."""
+"""From one number for each sample to the loss."""
 
 import torch
 
@@ -6,12 +6,39 @@ REDUCTIONS = ('mean', 'none')
 
 
 def checked(reduction: str) -> str:
-    """``reduction``; raises ValueError if it is no known one."""
+    """Check the name of a reduction.
+
+    Args:
+        reduction: The name.
+
+    Returns:
+        The same name.
+
+    Raises:
+        ValueError: If it is neither ``'mean'`` nor ``'none'``.
+
+    Examples:
+        >>> checked('sum')
+        Traceback (most recent call last):
+        ValueError: reduction must be one of ('mean', 'none'), got 'sum'
+    """
     if reduction not in REDUCTIONS:
         raise ValueError(f'reduction must be one of {REDUCTIONS}, got {reduction!r}')
     return reduction
 
 
 def reduced(losses: torch.Tensor, reduction: str) -> torch.Tensor:
-    """(B,) as it is (``'none'``), or its mean."""
+    """Reduce the losses of a batch.
+
+    Args:
+        losses: One number for each sample, (B,).
+        reduction: ``'mean'`` or ``'none'``.
+
+    Returns:
+        The mean, a scalar, or ``losses`` as they are.
+
+    Examples:
+        >>> reduced(torch.tensor([1.0, 3.0]), 'mean').item()
+        2.0
+    """
     return losses.mean() if reduction == 'mean' else losses
