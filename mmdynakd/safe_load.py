@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from mmdynakd.compat import release, runner_globals
+from mmdynakd.compat import release, runner_globals, trust_history_buffers
 from mmdynakd.downloads import resolve_checkpoint
 from mmdynakd.errors import CheckpointError
 from mmdynakd.files import patiently
@@ -79,6 +79,7 @@ def load(file: Any, map_location: Any = 'cpu') -> object:
         pickle.UnpicklingError: it asks for what no checkpoint needs. Damaged bytes raise anything.
     """
     if release(torch.__version__) >= NATIVE:
+        trust_history_buffers()
         # a bag of values that RepDistiller saves beside the weights
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location=map_location, weights_only=True)

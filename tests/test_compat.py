@@ -1,9 +1,12 @@
 """mmdynakd.compat: what it repairs works, what it must not open stays shut."""
 
+import importlib
 import math
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +48,67 @@ def test_mmrazor_imports_in_a_fresh_interpreter_and_mmcv_keeps_its_version(befor
     done = fresh(
         before + 'import mmdynakd, mmrazor.models, mmrazor.engine, mmcv\n'
         'from importlib.metadata import version\n'
-        'own = {version(name) for name in mmdynakd.compat._installed() if "mmcv" in name}\n'
+        'own = {version(name) for name in mmdynakd.compat.installed() if "mmcv" in name}\n'
         'assert own == {mmcv.__version__}, (own, mmcv.__version__)\n'
         'print("MODELS:", len(mmrazor.models.losses.__all__))'
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-1] == 'MODELS: 22'
+
+
+OURS = (
+    'import warnings\n'
+    "warnings.filterwarnings('error', category=DeprecationWarning, module=r'mmdynakd(\\.|$)')\n"
+)
+
+
+@pytest.mark.parametrize('module', ['mmdynakd', 'mmdynakd.models'])
+@pytest.mark.parametrize('before', ['', OURS], ids=['as installed', 'our warnings are errors'])
+def test_an_import_says_nothing(module, before):
+    done = fresh(f'{before}import {module}')
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr == ''
+
+
+def test_importing_the_package_alone_imports_nothing_heavy():
+    done = fresh(
+        'import sys, mmdynakd\n'
+        'heavy = {"torch", "numpy", "mmcv", "mmengine", "mmrazor", "mmpretrain"}\n'
+        'assert heavy.isdisjoint(sys.modules), heavy & set(sys.modules)'
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('order', ['mmdynakd, mmengine.runner', 'mmengine.runner, mmdynakd'])
+def test_mmengine_loads_guarded_whatever_was_imported_first(order):
+    done = fresh(
+        f'import {order}\n'
+        'from mmengine.runner.checkpoint import CheckpointLoader\n'
+        'loaders = CheckpointLoader._schemes.values()\n'
+        'assert loaders and all(loader.guarded for loader in loaders)'
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_repair_runs_around_the_import_that_it_waits_for(tmp_path, monkeypatch):
+    @contextmanager
+    def repair():
+        said.append('before')
+        yield
+        said.append(sys.modules['awaited'].value)
+
+    said = []
+    (tmp_path / 'awaited.py').write_text('value = 3')
+    monkeypatch.syspath_prepend(tmp_path)
+    compat.when_imported('awaited', repair)
+    assert said == []
+    module = importlib.import_module('awaited')
+    assert said == ['before', 3]
+    assert isinstance(module.__loader__, SourceFileLoader)
+    assert isinstance(module.__spec__.loader, SourceFileLoader)
+    del sys.modules['awaited']
+    importlib.import_module('awaited')
+    assert said == ['before', 3]
 
 
 @pytest.mark.skipif(TORCH < (2, 0), reason='the true module works on torch 1.13')
@@ -97,19 +155,20 @@ def test_mmcv_reads_2_1_0_only_while_mmrazor_is_imported(monkeypatch, true, seen
 
     read = []
 
-    def importing(name):
-        read.append((name, mmcv.__version__))
+    def importing(loader, module):
+        read.append((module.__name__, mmcv.__version__))
         if failing:
             raise RuntimeError('import broke')
 
     monkeypatch.setattr(mmcv, '__version__', true)
+    monkeypatch.setattr(SourceFileLoader, 'exec_module', importing)
     monkeypatch.delitem(sys.modules, 'mmrazor')
-    monkeypatch.setattr(compat.importlib, 'import_module', importing)
+    compat.install()
     if failing:
         with pytest.raises(RuntimeError, match='import broke'):
-            compat._import_mmrazor()
+            importlib.import_module('mmrazor')
     else:
-        compat._import_mmrazor()
+        importlib.import_module('mmrazor')
     assert read == [('mmrazor', seen)]
     assert mmcv.__version__ == true
 

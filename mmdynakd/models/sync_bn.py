@@ -6,7 +6,7 @@ import torch
 from mmengine.dist import all_reduce, get_world_size
 from torch import nn
 
-from mmdynakd.compat import is_batch_norm
+from mmdynakd.compat.torch_internals import is_batch_norm
 
 
 class _Sum(torch.autograd.Function):
