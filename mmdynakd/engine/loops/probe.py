@@ -33,7 +33,6 @@ def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
     names = dict.fromkeys(
         teacher
         for lane in algorithm.lanes.values()
-        if lane.selection is not None
         for teacher in lane.selection.teachers
     )
     if not names or isinstance(dataloader.dataset, IterableDataset):
