@@ -21,7 +21,7 @@ from mmdynakd.values.reading import read_results
 
 KEYS = {'seeds', 'assistants', 'ranks'}
 RESULTS, TEACHERS = 'results.json', 'teachers.json'
-UNSCALED = dict(weight_by_probability=False)
+UNSCALED = dict(weight_by_probability='none')
 # Who teaches an assistant, and the student: the one before (TAKD), or all before, some dropped
 # (DGKD).
 CHAINS: dict[str, Callable[[list[str]], dict]] = {

@@ -31,9 +31,7 @@ def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
             be meant.
     """
     names = dict.fromkeys(
-        teacher
-        for lane in algorithm.lanes.values()
-        for teacher in lane.selection.teachers
+        teacher for lane in algorithm.lanes.values() for teacher in lane.selection.teachers
     )
     if not names or isinstance(dataloader.dataset, IterableDataset):
         return

@@ -90,7 +90,9 @@ def build_lanes(
     return nn.ModuleDict(zip(lanes, built))
 
 
-def _build_lane(student: nn.Module, overrides: Mapping, defaults: dict, teachers: list[str]) -> Lane:
+def _build_lane(
+    student: nn.Module, overrides: Mapping, defaults: dict, teachers: list[str]
+) -> Lane:
     """A lane from the model's settings and what overrides them; labels alone weigh 1 by default."""
     setting = {**defaults, **overrides}
     employed, distiller = list(setting['teachers'] or teachers), setting['distiller']

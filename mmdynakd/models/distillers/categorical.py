@@ -67,7 +67,9 @@ class CategoricalDistiller(BaseDistiller):
                 for name, d in self.distillers.items()
             ]
         )
-        self._shared = bool(configs) and _is_one(distiller)  # not by the key: a teacher may be called so
+        self._shared = bool(configs) and _is_one(
+            distiller
+        )  # not by the key: a teacher may be called so
 
     def _by_teacher(self, distiller: Mapping) -> dict[str, dict]:
         if not self.teachers:  # of a lane that learns from labels only
