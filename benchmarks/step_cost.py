@@ -35,7 +35,7 @@ class Sides:
         self.singles = {
             depth: Steps(dynakd([depth], args.depth), args.device) for depth in self.depths
         }
-        uniform = dict(probs='uniform', weight_by_probability=False)
+        uniform = dict(probs='uniform', weight_by_probability='none')
         self.drawing = {
             n: Steps(dynakd(self.depths[:n], args.depth, distribution=uniform), args.device)
             for n in self.counts

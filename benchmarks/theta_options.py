@@ -34,9 +34,9 @@ OPTIONS = {
         distribution=dict(entropy_weight=0.1, temperature=2.0)
     ),
     "granularity='sample'": dict(
-        distribution=dict(granularity='sample', weight_by_probability=False)
+        distribution=dict(granularity='sample', weight_by_probability='none')
     ),
-    'num_classes=100': dict(distribution=dict(num_classes=CLASSES, weight_by_probability=False)),
+    'num_classes=100': dict(distribution=dict(num_classes=CLASSES, weight_by_probability='none')),
 }
 
 

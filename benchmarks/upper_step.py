@@ -20,6 +20,7 @@ from networks import CLASSES, Steps, dynakd
 from mmdynakd.models.teachers import RecordStore
 
 EPOCHS, TRAIN, VAL = 240, 45000, 5000
+VAL_SOURCE = 'noise 1'
 
 
 def batch(size: int, seed: int) -> dict:
@@ -34,7 +35,8 @@ def batch(size: int, seed: int) -> dict:
 
 def searching(args, kept: bool, **options) -> Steps:
     side = Steps(dynakd(args.teachers, args.depth, fast=args.fast, **options), args.device)
-    side.model.ensemble.memory = RecordStore() if kept else None
+    if kept:
+        side.model.ensemble.keep(VAL_SOURCE, RecordStore())
     return side
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-UNSCALED = dict(weight_by_probability=False)
+UNSCALED = dict(weight_by_probability='none')
 
 
 def takd(before: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import torch
 from runs import Interrupted, quick, run, same, search_config
 
 from mmdynakd.engine.loops import upper
+from mmdynakd.models.algorithms import DynaKD
 from mmdynakd.models.teachers import TeacherEnsemble
 
 VAL, TEACHERS, UPPER_STEPS = 40, 3, 10
@@ -19,23 +20,33 @@ def search(work, **options):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Images that teachers ran on in upper steps and when records were computed: lower steps run
-    one teacher a step.
+    """Images of the validation split that teachers ran on: the batch with which an upper step and
+    the computing of records begin.
     """
-    seen, compute = [], TeacherEnsemble._compute
-    ran = TeacherEnsemble.run
+    seen, compute, ran = [], TeacherEnsemble._compute, TeacherEnsemble.run
+    begun = []
 
     def counted(self, name, inputs):
         if self.upper:
             seen.append((name, len(inputs)))
         return compute(self, name, inputs)
 
-    def watched(self, names, inputs, rows=None, views=None, fixed=False):
-        self.upper = fixed
-        return ran(self, names, inputs, rows, views, fixed)
+    def watched(self, names, inputs, rows=None, views=None):
+        self.upper = bool(begun)
+        begun.clear()
+        return ran(self, names, inputs, rows, views)
+
+    def beginning(method):
+        def begin(self, *args):
+            begun.append(method)
+            return method(self, *args)
+
+        return begin
 
     monkeypatch.setattr(TeacherEnsemble, '_compute', counted)
     monkeypatch.setattr(TeacherEnsemble, 'run', watched)
+    for method in (DynaKD.upper_losses, DynaKD.read_split):
+        monkeypatch.setattr(DynaKD, method.__name__, beginning(method))
     return seen
 
 
@@ -75,7 +86,7 @@ def test_nothing_is_kept_of_a_random_pipeline_a_short_search_or_when_switched_of
     tmp_path, passes, options, message
 ):
     _, runner = trained(search(tmp_path, **options))
-    assert runner.model.ensemble.memory is None
+    assert not runner.model.ensemble.kept
     steps = 2 if 'optim_wrapper.upper_interval' in options else UPPER_STEPS
     assert len(passes) == TEACHERS * steps
 
@@ -86,7 +97,7 @@ def test_beyond_the_limit_teachers_run_and_the_log_says_so(tmp_path, passes, mon
     cfg = search(tmp_path)
     monkeypatch.setattr(upper.RecordStore, '__init__', limited(upper.RecordStore.__init__, 100))
     _, runner = trained(cfg)
-    assert runner.model.ensemble.memory is None
+    assert not runner.model.ensemble.kept
     assert len(passes) == TEACHERS * (1 + UPPER_STEPS)
     assert 'train_cfg.upper_cache_mb=1024' in said[0]
 

@@ -59,7 +59,7 @@ def test_the_hash_of_a_config_is_of_the_work_alone():
 
 def test_a_candidate_keeps_the_settings_of_the_lane_that_found_it():
     lanes = dict(
-        a={}, b=dict(student_loss_weight=1.0, distribution=dict(weight_by_probability=False))
+        a={}, b=dict(student_loss_weight=1.0, distribution=dict(weight_by_probability='none'))
     )
     cfg = Config(dict(model=dict(lanes=lanes), work_dir='w', experiment_name='e'))
     settings = SimpleNamespace(
@@ -74,7 +74,7 @@ def test_a_candidate_keeps_the_settings_of_the_lane_that_found_it():
         a_cat1=plain,
         fixed=plain,
         b_cat1=dict(
-            student_loss_weight=1.0, distribution=dict(weight_by_probability=False, probs=theta)
+            student_loss_weight=1.0, distribution=dict(weight_by_probability='none', probs=theta)
         ),
     )
 

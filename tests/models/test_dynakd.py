@@ -52,8 +52,8 @@ def train(model, optim, steps=6, upper=True):
 @pytest.mark.parametrize(
     ('mode', 'scales'),
     [
-        (True, THETA),
-        (False, [1, 1, 1]),
+        ('paper', THETA),
+        ('none', [1, 1, 1]),
         ('normalized', [p / 0.38 for p in THETA]),
     ],
 )
@@ -106,7 +106,7 @@ def test_the_papers_loss_has_no_label_term():
 
 def test_lanes_share_the_uniform_number_and_invert_their_own_cdf():
     lanes = {
-        name: dict(distribution=dict(probs=probs, weight_by_probability=False))
+        name: dict(distribution=dict(probs=probs, weight_by_probability='none'))
         for name, probs in dict(a=THETA, b=THETA, c='t1', d=[0.5, 0.3, 0.2]).items()
     }
     model = built(dynakd_cfg(3, lanes=lanes))
@@ -175,7 +175,7 @@ LANES = dict(
     search={},
     mixed=dict(relaxation='losses'),
     uniform=dict(distribution=dict(probs='uniform')),
-    fixed=dict(distribution=dict(probs=THETA, weight_by_probability=False)),
+    fixed=dict(distribution=dict(probs=THETA, weight_by_probability='none')),
     ce=dict(distribution=None),
 )
 SIX = {f't{i}': teacher_cfg(channels=6) for i in range(3)}
@@ -213,7 +213,7 @@ def test_lanes_start_from_one_student():
         students = [snapshot(lane.student) for lane in model.lanes.values()]
         assert all(differing(students[0], other) == [] for other in students[1:])
         distillers = [
-            snapshot(lane.distiller) for lane in model.lanes.values() if lane.distiller is not None
+            snapshot(lane.distiller) for lane in model.lanes.values() if lane.selection.teachers
         ]
         assert all(differing(distillers[0], other) == [] for other in distillers[1:])
 
@@ -252,7 +252,7 @@ def plain_training(model, trained, steps=6):
     ('teachers', 'distribution', 'teacher'),
     [
         (1, {}, 't0'),
-        (1, dict(weight_by_probability=False), 't0'),
+        (1, dict(weight_by_probability='none'), 't0'),
         (3, dict(probs='t1'), 't1'),
         (3, dict(probs=[0, 0, 1], weight_by_probability='normalized'), 't2'),
     ],

@@ -99,7 +99,7 @@ def test_ranks_deal_out_the_numbers_of_one_process(world):
     assert np.array_equal(np.stack(parts, 1).reshape(8, 2), whole)
 
 
-@pytest.mark.parametrize('mode', [True, False, 'normalized'])
+@pytest.mark.parametrize('mode', ['paper', 'none', 'normalized'])
 @pytest.mark.parametrize(
     'options', [{}, dict(num_classes=5, probs=BY_CLASS)], ids=['one theta', 'one a class']
 )
@@ -126,8 +126,8 @@ def test_the_loss_is_that_of_a_loop_over_the_samples(options, mode):
         for b, (i, theta) in enumerate(zip(index, rows)):
             teacher = model.ensemble.run([NAMES[i]], inputs[b : b + 1])[NAMES[i]]['outputs'][0]
             scale = {
-                True: theta[i],
-                False: 1.0,
+                'paper': theta[i],
+                'none': 1.0,
                 'normalized': theta[i] / sum(p * p for p in theta),
             }[mode]
             expected = expected + scale * kl(student[b : b + 1], teacher) / len(index)
@@ -219,7 +219,7 @@ def test_a_probability_a_sample_needs_a_loss_a_sample():
     model = sampled(unreduced=False)
     with pytest.raises(ValueError, match="set its reduction='none'"):
         model.loss(*prepared(model, made_batch(12)))
-    model = sampled(unreduced=False, weight_by_probability=False)
+    model = sampled(unreduced=False, weight_by_probability='none')
     assert model.loss(*prepared(model, made_batch(12)))['search/loss_kl'] > 0
 
 
@@ -275,7 +275,7 @@ def test_a_lane_may_employ_some_of_the_teachers():
 
 def test_a_class_conditional_search_is_evaluated_with_its_theta(tmp_path):
     cfg = search_config(tmp_path / 'work', **{'optim_wrapper.theta.optimizer.lr': 0.5})
-    cfg.model.update(distribution=dict(num_classes=10, weight_by_probability=False))
+    cfg.model.update(distribution=dict(num_classes=10, weight_by_probability='none'))
     run(cfg)
     found = read(tmp_path / 'work', 'candidates.json')['candidates']
     theta = np.array([found[-1]['theta'][name] for name in found[-1]['theta']])

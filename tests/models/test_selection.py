@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toys import at
 
 from mmdynakd.functional import invert_cdf, uniform
-from mmdynakd.models.selections import CategoricalDistribution, Choice
+from mmdynakd.models.selections import CategoricalDistribution, Choice, categorical
 from mmdynakd.registry import MODELS
 
 NAMES = ['big', 'mid', 'small']
@@ -131,18 +131,22 @@ def test_expected_scale_of_each_weighting(weights):
     probs = [w / sum(weights) for w in weights]
     cdf = np.cumsum(probs)
     middles = [(cdf[i] + (cdf[i - 1] if i else 0)) / 2 for i in range(len(probs))]
-    for mode, expected in ((False, 1.0), (True, sum(p * p for p in probs)), ('normalized', 1.0)):
+    for mode, expected in (
+        ('none', 1.0),
+        ('paper', sum(p * p for p in probs)),
+        ('normalized', 1.0),
+    ):
         made = dist(probs, names, weight_by_probability=mode)
         scales = [made.choose(at(u)).scale for u in middles]
         assert [next(iter(made.choose(at(u)).weights)) for u in middles] == names
         assert sum(p * s for p, s in zip(probs, scales)) == pytest.approx(expected, rel=1e-12)
-        if mode:  # proportional to θ̂
+        if mode != 'none':  # proportional to θ̂
             assert [s * probs[0] for s in scales] == pytest.approx(
                 [p * scales[0] for p in probs], rel=1e-12
             )
 
 
-@pytest.mark.parametrize('mode', [True, False, 'normalized'])
+@pytest.mark.parametrize('mode', ['paper', 'none', 'normalized'])
 def test_one_hot_and_single_teacher_have_scale_one(mode):
     assert dist('mid', weight_by_probability=mode).choose(at(0.5)) == Choice({'mid': 1.0}, 1.0)
     assert dist(teachers=['only'], weight_by_probability=mode).choose(at(0.99)) == Choice(
@@ -155,13 +159,25 @@ def test_the_default_weighting_is_the_papers():
 
 
 @pytest.mark.parametrize(
-    ('mode', 'same'), [(0, False), (1, True), (np.False_, False), (np.True_, True)]
+    ('old', 'new'),
+    [
+        (False, 'none'),
+        (True, 'paper'),
+        (0, 'none'),  # as numbers come from a command line
+        (1, 'paper'),
+        (np.False_, 'none'),
+        (np.True_, 'paper'),
+    ],
 )
-def test_numbers_count_as_booleans(mode, same):
-    """As they come from a command line (``weight_by_probability=0``)."""
-    probs = [0.2, 0.3, 0.5]
-    first, second = (dist(probs, weight_by_probability=value) for value in (mode, same))
-    assert first.choose(at(0.3)) == second.choose(at(0.3))
+def test_the_old_booleans_still_work_and_say_the_new_word(old, new, monkeypatch):
+    said = []
+    monkeypatch.setattr(categorical, 'print_log', lambda text, *_: said.append(text))
+    made, same = (dist([0.2, 0.3, 0.5], weight_by_probability=value) for value in (old, new))
+    assert made.choose(at(0.3)) == same.choose(at(0.3))
+    assert made.summary() == same.summary()
+    assert made.summary()['weight_by_probability'] == new
+    assert len(said) == 1
+    assert f"write weight_by_probability='{new}'" in said[0]
 
 
 def test_teachers_of_zero_probability_are_never_drawn():

@@ -25,7 +25,7 @@ feature_distiller = _kd(loss_weight=50)  # CA-MKD's feature part, its authors' w
 rivals = dict(
     ce=dict(distribution=None),
     uniform=dict(distribution=dict(probs='uniform')),
-    skdbert_uniform=dict(distribution=dict(probs='uniform', weight_by_probability=False)),
+    skdbert_uniform=dict(distribution=dict(probs='uniform', weight_by_probability='none')),
     aver_logits=dict(distribution=dict(type='mmdynakd.Average')),
     aver=_by_losses('Average'),
     ebkd=dict(**_by_losses('EntropyWeighted'), distiller=_kd()),

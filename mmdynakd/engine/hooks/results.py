@@ -89,25 +89,19 @@ class ResultsHook(Hook):
     def _candidates(self, runner: Runner) -> list[str]:
         if self.candidates is not None:
             return self.candidates
-        return [name for name, lane in _lanes(runner).items() if lane.selection is not None]
+        return [name for name, lane in _lanes(runner).items() if lane.selection.teachers]
 
     def _row(self, name: str, lane: nn.Module, val: dict, test: dict) -> dict:
         selection = lane.selection
-        role = 'candidate' if self.candidates is None or name in self.candidates else 'baseline'
+        competes = selection.teachers and (self.candidates is None or name in self.candidates)
         row = dict(
             name=name,
-            role='baseline' if selection is None else role,
-            selection=None,
-            teachers=[],
+            role='candidate' if competes else 'baseline',
+            selection=selection.kind,
+            teachers=selection.teachers,
             theta=None,
         )
-        if selection is not None:
-            row.update(
-                selection=type(selection).__name__,
-                teachers=selection.teachers,
-                **selection.summary(),
-            )
-        return dict(**row, val=_floats(val), test=_floats(test))
+        return {**row, **selection.summary(), 'val': _floats(val), 'test': _floats(test)}
 
 
 def check_loops(runner: Runner) -> None:

@@ -31,10 +31,7 @@ def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
             be meant.
     """
     names = dict.fromkeys(
-        teacher
-        for lane in algorithm.lanes.values()
-        if lane.selection is not None
-        for teacher in lane.selection.teachers
+        teacher for lane in algorithm.lanes.values() for teacher in lane.selection.teachers
     )
     if not names or isinstance(dataloader.dataset, IterableDataset):
         return

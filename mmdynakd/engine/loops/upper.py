@@ -117,7 +117,8 @@ def keep_records(algorithm: nn.Module, dataloader: DataLoader, limit_mb: int) ->
     """
     memory = RecordStore(limit=limit_mb * 2**20)
     ensemble, start, said = algorithm.ensemble, time.monotonic(), time.monotonic()
-    ensemble.memory = memory
+    source = dataloader.dataset.fingerprint
+    ensemble.keep(source, memory)
     batches = DataLoader(
         dataloader.dataset,
         dataloader.batch_size or 64,
@@ -127,7 +128,7 @@ def keep_records(algorithm: nn.Module, dataloader: DataLoader, limit_mb: int) ->
     for done, data in enumerate(batches, 1):
         algorithm.read_split(data)
         if memory.full or not memory.wanted:
-            ensemble.memory = None
+            ensemble.drop(source)
         if not memory.wanted:  # a preprocessor that does not pass views on
             return
         if memory.full:

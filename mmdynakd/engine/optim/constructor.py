@@ -52,9 +52,7 @@ class BilevelOptimWrapperConstructor:
             )
         entries = {}
         for name, lane in algorithm.lanes.items():
-            trained = nn.ModuleDict(dict(student=lane.student))
-            if lane.distiller is not None:
-                trained['distiller'] = lane.distiller
+            trained = nn.ModuleDict(dict(student=lane.student, distiller=lane.distiller))
             entries[name] = self._build('student', trained, self.paramwise_cfg)
             if lane.learns_theta:
                 entries[theta_entry(name)] = self._build('theta', lane.selection, None)

@@ -1,6 +1,6 @@
 """What a step hands to the lanes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.structures import BaseDataElement
 
 from mmdynakd.functional import Draws
+from mmdynakd.models.samples import BatchViews
 from mmdynakd.models.selections import Choice
 from mmdynakd.models.teachers import OUTPUTS, Records
 
@@ -103,6 +104,11 @@ def labels_of(data_samples: list[BaseDataElement], device: torch.device) -> torc
     if any(label is None or label.numel() != 1 for label in labels):
         raise ValueError('a selection looks at labels, but not every data sample has one gt_label')
     return torch.cat([label.reshape(1) for label in labels]).to(device)
+
+
+def views_of(data_samples: Sequence[BaseDataElement]) -> BatchViews | None:
+    """Which views the samples of a batch are; None where they do not say so."""
+    return getattr(data_samples, 'views', None)
 
 
 def union(choices: Iterable[Choice]) -> tuple[list[str], dict[str, torch.Tensor]]:

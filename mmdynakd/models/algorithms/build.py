@@ -8,7 +8,6 @@ from torch import nn
 from mmdynakd.models.classifier import classifier_config
 from mmdynakd.models.distillers import CategoricalDistiller
 from mmdynakd.models.preprocessor import BatchPreprocessor
-from mmdynakd.models.selections import CategoricalDistribution
 from mmdynakd.names import is_lane_name, unknown_names
 from mmdynakd.registry import MODELS
 
@@ -85,46 +84,42 @@ def build_lanes(
         raise ValueError(f'model.lanes must be a dict, {{name: overrides}}, got {lanes!r}')
     for name, overrides in lanes.items():
         _check_lane(name, overrides, defaults, teachers)
-    settings = [_merge(defaults, overrides) for overrides in lanes.values()]
-    students = [student, *(copy.deepcopy(student) for _ in settings[1:])]
-    pairs = list(zip(students, settings))
-    return nn.ModuleDict(zip(lanes, same_start(pairs, lambda pair: _build_lane(*pair, teachers))))
+    students = [student, *(copy.deepcopy(student) for _ in range(len(lanes) - 1))]
+    pairs = list(zip(students, lanes.values()))
+    built = same_start(pairs, lambda pair: _build_lane(*pair, defaults, teachers))
+    return nn.ModuleDict(zip(lanes, built))
 
 
-def _build_lane(student: nn.Module, setting: Mapping, teachers: list[str]) -> Lane:
-    own = {key: setting[key] for key in ('student_loss_weight', 'upper_objective', 'virtual_lr')}
-    if setting['distribution'] is None:
-        return Lane(student, None, None, **own)
+def _build_lane(
+    student: nn.Module, overrides: Mapping, defaults: dict, teachers: list[str]
+) -> Lane:
+    """A lane from the model's settings and what overrides them; labels alone weigh 1 by default."""
+    setting = {**defaults, **overrides}
     employed, distiller = list(setting['teachers'] or teachers), setting['distiller']
-    if isinstance(distiller, Mapping) and set(distiller) == set(
-        teachers
-    ):  # one a teacher, of the whole ensemble
-        distiller = {teacher: distiller[teacher] for teacher in employed}
-    selection = _as_module(setting['distribution'], CategoricalDistribution, teachers=employed)
-    distiller = CategoricalDistiller(
-        distiller, employed, setting['relaxation'], selection.learnable
+    selection = MODELS.build({**_selection_config(overrides, defaults), 'teachers': employed})
+    if isinstance(distiller, Mapping) and set(distiller) == set(teachers):
+        distiller = {teacher: distiller[teacher] for teacher in employed}  # one a teacher
+    if not selection.teachers:
+        setting['student_loss_weight'] = overrides.get('student_loss_weight', 1.0)
+    return Lane(
+        student,
+        selection,
+        CategoricalDistiller(
+            distiller, selection.teachers, setting['relaxation'], selection.learnable
+        ),
+        **{key: setting[key] for key in ('student_loss_weight', 'upper_objective', 'virtual_lr')},
     )
-    return Lane(student, selection, distiller, **own)
 
 
-def _merge(defaults: dict, overrides: Mapping) -> dict:
-    """A lane's settings; a lane that learns from labels alone gives them weight 1 unless it says
-    otherwise.
-    """
-    merged = {**defaults, **overrides}
-    if merged['distribution'] is None:
-        return {**merged, 'student_loss_weight': overrides.get('student_loss_weight', 1.0)}
-    if 'type' in merged['distribution']:  # another selection has arguments of its own
-        return merged
-    return {
-        **merged,
-        'distribution': {**(defaults['distribution'] or {}), **merged['distribution']},
-    }
-
-
-def _as_module(cfg: Mapping, default: type, **kwargs) -> nn.Module:
-    cfg = {'type': f'mmdynakd.{default.__name__}', **cfg, **kwargs}
-    return MODELS.build(cfg)
+def _selection_config(overrides: Mapping, defaults: dict) -> dict:
+    """Config of a lane's selection: over the model's own, unless it is of another type."""
+    default = defaults['distribution']
+    own = overrides.get('distribution', default)
+    if own is None:
+        return dict(type='mmdynakd.LabelsOnly')
+    if 'type' not in own:
+        own = {**(default or {}), **own}
+    return {'type': 'mmdynakd.CategoricalDistribution', **own}
 
 
 def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> None:

@@ -11,12 +11,11 @@ from torch import nn
 
 from mmdynakd.functional import Draws
 from mmdynakd.models.fast import Fast
-from mmdynakd.models.samples import BatchViews
 from mmdynakd.models.teachers import Records, RecordStore, TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import own_inputs
 from mmdynakd.registry import MODELS
 
-from .batch import Notes, labels_of, share_of, union, weighed
+from .batch import Notes, labels_of, share_of, union, views_of, weighed
 from .build import build_lanes, in_order, raw_preprocessor, with_preprocessor
 from .lane import Batch, Lane
 from .randomness import same_start, seed_step
@@ -161,7 +160,8 @@ class DynaKD(BaseAlgorithm):
         draws, labels = self._draws(), self._labels(data_samples, inputs.device)
         choices = {name: lane.choose(draws, labels) for name, lane in self.lanes.items()}
         names, rows = union(choices.values())
-        records = self.ensemble.run(names, inputs, rows, self._views(data_samples))
+        self._check_views(data_samples)
+        records = self.ensemble.run(names, inputs, rows, views_of(data_samples))
         batch = Batch(
             self._student_inputs(inputs),
             data_samples,
@@ -194,11 +194,13 @@ class DynaKD(BaseAlgorithm):
             train: that of the training split, for unrolled lanes.
             lr: learning rate by lane, for unrolled lanes without a ``virtual_lr``.
         """
-        val, losses = self._batch(val, self.searched.values(), fixed=True), {}
+        val, losses = self._batch(val, self.searched.values()), {}
         unrolled = {
             name: lane for name, lane in self.searched.items() if lane.upper_objective == 'unrolled'
         }
-        train = self._batch(train, unrolled.values()) if unrolled else None
+        if unrolled:
+            self._check_views(train['data_samples'])
+            train = self._batch(train, unrolled.values())
         for name, lane in self.searched.items():
             with self.ensemble.fast.autocast(val.inputs.device):
                 losses[name] = (
@@ -252,12 +254,11 @@ class DynaKD(BaseAlgorithm):
         return losses
 
     def read_split(self, data: dict) -> None:
-        """Runs the teachers of the searched lanes on a batch of the validation split, for
-        ``ensemble.memory``.
+        """Runs the teachers of the searched lanes on a batch of the validation split.
+
+        It is for a store that keeps what they record, see :meth:`TeacherEnsemble.keep`.
         """
-        self._records(
-            self.data_preprocessor(data, training=False), self.searched.values(), fixed=True
-        )
+        self._records(self.data_preprocessor(data, training=False), self.searched.values())
 
     @property
     def needs_train_batch(self) -> bool:
@@ -272,36 +273,31 @@ class DynaKD(BaseAlgorithm):
     def _draws(self) -> Draws:
         return Draws(self.draw_seed or 0, self.step, get_rank(), get_world_size())
 
-    def _views(
-        self, data_samples: Sequence[BaseDataElement], fixed: bool = False
-    ) -> BatchViews | None:
-        views = getattr(data_samples, 'views', None)
-        if views is None and self.ensemble.store is not None and not fixed:
+    def _check_views(self, data_samples: Sequence[BaseDataElement]) -> None:
+        """A training batch must say its views where there is a store."""
+        if self.ensemble.store is not None and views_of(data_samples) is None:
             raise ValueError(
                 'model.store keeps records by view, but the batch does not say its views: use '
                 'mmdynakd.ArrayDataset or mmdynakd.Views as the data set, with '
-                'mmdynakd.ViewSampler, and '
-                'no batch_augments (docs/data.md); or set model.store=None'
+                'mmdynakd.ViewSampler, and no batch_augments (docs/data.md); or set '
+                'model.store=None'
             )
-        return views
 
-    def _batch(self, data: dict, lanes: Iterable[Lane], fixed: bool = False) -> Batch:
+    def _batch(self, data: dict, lanes: Iterable[Lane]) -> Batch:
         inputs, samples = data['inputs'], data['data_samples']
         return Batch(
             self._student_inputs(inputs),
             samples,
             self._labels(samples, inputs.device),
-            self._records(data, lanes, fixed),
+            self._records(data, lanes),
             self._draws(),
             share_of(len(inputs), inputs.device),
         )
 
-    def _records(self, data: dict, lanes: Iterable[Lane], fixed: bool) -> Records:
+    def _records(self, data: dict, lanes: Iterable[Lane]) -> Records:
         """Of a batch of a searched step: all teachers of ``lanes`` run on all samples."""
         names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
-        return self.ensemble.run(
-            names, data['inputs'], views=self._views(data['data_samples'], fixed), fixed=fixed
-        )
+        return self.ensemble.run(names, data['inputs'], views=views_of(data['data_samples']))
 
     def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
         """``{lane: total loss}``, by the rank's share, for the optim wrapper, and the log variables

@@ -28,8 +28,8 @@ class Lane(nn.Module):
     Args:
         student: MMPretrain classifier, called with ``mode='loss'`` so that recorders also see
             labels.
-        selection: who teaches; None trains on the labels alone.
-        distiller: compares student and teachers; None with ``selection`` None.
+        selection: who teaches.
+        distiller: compares student and teachers.
         student_loss_weight: factor on the student's own (label) loss; the paper's L has none (0).
         upper_objective: ``'first_order'`` or ``'unrolled'``, see :mod:`.upper`.
         virtual_lr: ξ of the unrolled objective; None is the learning rate at hand.
@@ -41,8 +41,8 @@ class Lane(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        selection: Selection | None,
-        distiller: CategoricalDistiller | None,
+        selection: Selection,
+        distiller: CategoricalDistiller,
         student_loss_weight: float,
         upper_objective: str = 'first_order',
         virtual_lr: float | None = None,
@@ -64,11 +64,9 @@ class Lane(nn.Module):
 
     @property
     def learns_theta(self) -> bool:
-        return self.selection is not None and self.selection.learnable
+        return self.selection.learnable
 
     def prepare(self, ensemble: TeacherEnsemble) -> None:
-        if self.selection is None:
-            return
         self.distiller.prepare_from_student(self.student)
         self.distiller.prepare_from_teacher(ensemble)
         if self.selection.needs_evidence:
@@ -81,8 +79,7 @@ class Lane(nn.Module):
             ValueError: where ranks may have drawn different teachers, each with a connector of its
                 own: those that did not draw one would not take part in its statistics.
         """
-        apart = self.distiller is not None and len(self.distiller.distillers) > 1
-        if apart and getattr(self.selection, 'granularity', 'step') == 'sample':
+        if len(self.distiller.distillers) > 1 and self.selection.granularity == 'sample':
             raise ValueError(
                 "sync_bn does not go with a distiller a teacher and granularity='sample': set "
                 "sync_bn=False, or granularity='step'"
@@ -91,10 +88,10 @@ class Lane(nn.Module):
 
     @property
     def needs_labels(self) -> bool:
-        return self.selection is not None and self.selection.needs_labels
+        return self.selection.needs_labels
 
     def choose(self, draws: Draws, labels: torch.Tensor | None) -> Choice:
-        return self.selection.choose(draws, labels) if self.selection is not None else Choice({})
+        return self.selection.choose(draws, labels)
 
     def forward(self, action: Callable[[], Any]) -> Any:
         """Calls ``action``: within ``torch.func.functional_call`` the lane has other parameters."""
@@ -115,9 +112,8 @@ class Lane(nn.Module):
             if weight
             else {}
         )
-        if choice.weights:
-            choice = self._weighed(choice, batch)
-            losses.update(_distinct(self.distiller.compute_distill_losses(batch.records, choice)))
+        choice = self._weighed(choice, batch)
+        losses.update(_distinct(self.distiller.compute_distill_losses(batch.records, choice)))
         return losses
 
     def _weighed(self, choice: Choice, batch: Batch) -> Choice:
@@ -143,16 +139,14 @@ class Lane(nn.Module):
     def recording(self, teachers: Iterable[str]):
         """Within it, the student's forward is recorded."""
         with contextlib.ExitStack() as stack:
-            if self.distiller is not None:
-                stack.enter_context(self.distiller.recording(teachers))
+            stack.enter_context(self.distiller.recording(teachers))
             if self._logits is not None:
                 stack.enter_context(self._logits)
             yield
 
     def forget(self) -> None:
         """Drops what was recorded of the student, and the graphs that hang on it."""
-        if self.distiller is not None:
-            self.distiller.forget()
+        self.distiller.forget()
 
 
 def _logits_recorder(student: nn.Module) -> RecorderManager:

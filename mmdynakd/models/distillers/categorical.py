@@ -67,9 +67,13 @@ class CategoricalDistiller(BaseDistiller):
                 for name, d in self.distillers.items()
             ]
         )
-        self._shared = _is_one(distiller)  # not by the key: a teacher may be called so
+        self._shared = bool(configs) and _is_one(
+            distiller
+        )  # not by the key: a teacher may be called so
 
     def _by_teacher(self, distiller: Mapping) -> dict[str, dict]:
+        if not self.teachers:  # of a lane that learns from labels only
+            return {}
         if not isinstance(distiller, Mapping) or not distiller:
             raise ValueError(f'distiller must be a MMRazor distiller config, got {distiller!r}')
         if _is_one(distiller):
@@ -152,6 +156,8 @@ class CategoricalDistiller(BaseDistiller):
 
         An unreduced loss is summed within a sample and averaged over the samples.
         """
+        if not choice.weights:
+            return {}
         if choice.per_loss and self.relaxation == 'outputs':
             raise ValueError(
                 'losses with weights of their own cannot share one mixed output: set '

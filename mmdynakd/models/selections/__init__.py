@@ -6,6 +6,7 @@ from .categorical import CategoricalDistribution
 from .confidence import ConfidenceAware
 from .entropy import EntropyWeighted
 from .gradient import GradientSpace
+from .labels import LabelsOnly
 from .subset import RandomSubset
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'EntropyWeighted',
     'Evidence',
     'GradientSpace',
+    'LabelsOnly',
     'RandomSubset',
     'Selection',
 ]

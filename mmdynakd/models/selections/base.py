@@ -64,14 +64,24 @@ class Selection(nn.Module):
 
     learnable = False
     needs_evidence = False  # whether :meth:`weigh` looks at outputs
+    granularity = 'step'  # or 'sample': one teacher a sample
 
     def __init__(self, teachers: Sequence[str]) -> None:
         super().__init__()
         self.teachers = list(teachers)
+        self.check_teachers()
+
+    def check_teachers(self) -> None:
+        """Raises ValueError for no teachers, or repeated names."""
         if not self.teachers:
-            raise ValueError('a distribution needs at least one teacher')
+            raise ValueError('a selection needs at least one teacher')
         if len(set(self.teachers)) < len(self.teachers):
             raise ValueError(f'teacher names repeat: {self.teachers}')
+
+    @property
+    def kind(self) -> str | None:
+        """What ``results.json`` calls it; None for one without teachers."""
+        return type(self).__name__
 
     @property
     def needs_labels(self) -> bool:

@@ -1,9 +1,11 @@
 """Cat(θ): learned (θ = softmax α) or fixed; one for all samples, or one a class."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
 from mmdynakd.functional import (
@@ -20,7 +22,8 @@ from mmdynakd.registry import MODELS
 
 from .base import Choice, Selection
 
-WEIGHTINGS = (True, False, 'normalized')
+WEIGHTINGS = ('paper', 'none', 'normalized')
+OLD_WEIGHTINGS = {True: 'paper', False: 'none'}  # as they were called
 GRANULARITIES = ('step', 'sample')
 MOST_CLASSES = 10**6
 
@@ -38,8 +41,8 @@ class CategoricalDistribution(Selection):
             may be a list, one a class.
         scores: ``{teacher: score}``: fixed θ proportional to the rank of the scores (SKDBERT's
             teacher-rank with the teachers' accuracies, student-rank with their students').
-        weight_by_probability: True multiplies the loss by θ̂, the probability of the teacher drawn
-            (eq. 4); False leaves it at 1; ``'normalized'`` uses θ̂ / Σθ², whose expectation is 1 at
+        weight_by_probability: factor on the loss: ``'paper'``, θ̂, the probability of the teacher
+            drawn (eq. 4); ``'none'``, 1; ``'normalized'``, θ̂ / Σθ², whose expectation is 1 at
             every θ, so that lanes with different θ keep one loss scale.
         granularity: ``'step'``, one draw for the whole batch; ``'sample'``, one a sample, each
             teacher running once on its share: the cost of one teacher pass, and less variance in
@@ -63,7 +66,7 @@ class CategoricalDistribution(Selection):
         teachers: Sequence[str],
         probs: str | Sequence | Mapping | None = None,
         scores: Mapping[str, float] | None = None,
-        weight_by_probability: bool | str = True,
+        weight_by_probability: str = 'paper',
         granularity: str | None = None,
         num_classes: int | None = None,
         temperature: float = 1.0,
@@ -71,12 +74,7 @@ class CategoricalDistribution(Selection):
         gumbel_temperature: float | None = None,
     ) -> None:
         super().__init__(teachers)
-        if not any(
-            weight_by_probability is mode or weight_by_probability == mode for mode in WEIGHTINGS
-        ):
-            raise ValueError(
-                f'weight_by_probability must be one of {WEIGHTINGS}, got {weight_by_probability!r}'
-            )
+        self.weight_by_probability = _weighting(weight_by_probability)
         if probs is not None and scores is not None:
             raise ValueError('give probs or scores, not both')
         self.granularity = _granularity(granularity, num_classes)
@@ -87,7 +85,6 @@ class CategoricalDistribution(Selection):
             if gumbel_temperature is None
             else _number('gumbel_temperature', gumbel_temperature, positive=True)
         )
-        self.weight_by_probability = weight_by_probability
         self.num_classes = num_classes
         if scores is not None:
             probs = rank_weights(self.by_name(scores, 'scores', complete=True))
@@ -173,7 +170,7 @@ class CategoricalDistribution(Selection):
         scale = torch.from_numpy(self._scale(theta, index)).to(labels.device)
         return Choice(
             {name: (drawn == i).float() for i, name in employed.items()},
-            scale if self.weight_by_probability else 1.0,
+            1.0 if self.weight_by_probability == 'none' else scale,
             {name: (drawn == i).nonzero()[:, 0] for i, name in employed.items()},
         )
 
@@ -181,7 +178,7 @@ class CategoricalDistribution(Selection):
         """θ̂ of each row of θ (B, n) at the index drawn (B,), as ``weight_by_probability`` wants
         it.
         """
-        if not self.weight_by_probability:
+        if self.weight_by_probability == 'none':
             return np.ones(len(index))
         scale = np.take_along_axis(theta, index[:, None], axis=1)[:, 0]
         return (
@@ -218,6 +215,22 @@ class CategoricalDistribution(Selection):
     def regularizer(self, theta: torch.Tensor) -> torch.Tensor:
         """``−λ H(θ)``, to be added to the upper loss."""
         return -self.entropy_weight * torch.special.entr(theta).sum(-1).mean()
+
+
+def _weighting(value: object) -> str:
+    """One of ``WEIGHTINGS``; True and False, its old values, still count and are warned of."""
+    if isinstance(value, str) and value in WEIGHTINGS:
+        return value
+    if isinstance(value, (bool, int, np.bool_)) and value in (0, 1):
+        new = OLD_WEIGHTINGS[bool(value)]
+        print_log(
+            f'weight_by_probability={value!r} is deprecated and will be an error in the next '
+            f'version: write weight_by_probability={new!r}',
+            'current',
+            logging.WARNING,
+        )
+        return new
+    raise ValueError(f'weight_by_probability must be one of {WEIGHTINGS}, got {value!r}')
 
 
 def _granularity(granularity: str | None, num_classes: int | None) -> str:

@@ -45,8 +45,7 @@ class TeacherEnsemble:
         store: what they record is kept there, where a batch says which views it holds.
 
     Attributes:
-        memory: a second store, for batches that every epoch sees alike; None: they are computed
-            each time.
+        kept: stores for one source of views each, see :meth:`keep`; ``store`` comes before them.
         checkpoints: where each teacher's weights came from, as its entry says.
 
     Raises:
@@ -68,7 +67,7 @@ class TeacherEnsemble:
         self.networks: dict[str, nn.Module] = {}
         self.fast = fast or Fast()
         self.store = store
-        self.memory: RecordStore | None = None
+        self.kept: dict[str, RecordStore] = {}
         self._facts: dict[str, dict] = {}
         self._recorders: dict[str, dict[str, RecorderManager]] = {}
         self._accelerated: set[str] = set()
@@ -118,6 +117,19 @@ class TeacherEnsemble:
             self._facts.pop(teacher, None)
         return key
 
+    def keep(self, source: str, store: RecordStore) -> None:
+        """From now on ``store`` keeps what teachers record of the views of one source.
+
+        Args:
+            source: of the views, see :class:`BatchViews`.
+            store: for instance one in memory, for a split that every epoch sees alike.
+        """
+        self.kept[source] = store
+
+    def drop(self, source: str) -> None:
+        """Forgets what :meth:`keep` said of a source: teachers run on its batches again."""
+        self.kept.pop(source, None)
+
     @torch.no_grad()
     def run(
         self,
@@ -125,7 +137,6 @@ class TeacherEnsemble:
         inputs: torch.Tensor,
         rows: Mapping[str, torch.Tensor] | None = None,
         views: BatchViews | None = None,
-        fixed: bool = False,
     ) -> Records:
         """Runs the named teachers once, or reads what they recorded of these views before.
 
@@ -134,27 +145,25 @@ class TeacherEnsemble:
             inputs: (B, C, H, W) raw pixels, 0..255, as the data set stores them (BGR or RGB).
             rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all.
             views: which views the batch holds, for a store.
-            fixed: whether every epoch sees these samples alike, so that ``memory`` may keep them.
 
         Returns:
             ``{teacher: {recorder key: list of records}}``, the network's output (logits) under
             ``'outputs'``. The records of a teacher that ran on its rows alone are 0 elsewhere.
         """
-        store = self.store or (self.memory if fixed else None)
-        ids = None if store is None or views is None else views.ids
+        store = None if views is None else self.store or self.kept.get(views.source)
         records = {}
         for name in names:
             own = (rows or {}).get(name)
             own = None if own is None or len(own) == len(inputs) else own
             part = inputs if own is None else inputs[own]
-            if ids is None:
+            if store is None:
                 found = self._compute(name, part)
             else:
                 found = store.records(
                     name,
                     self._facts_of(name),
                     views,
-                    ids if own is None else ids[own.cpu()],
+                    views.ids if own is None else views.ids[own.cpu()],
                     inputs.device,
                     self._computer(name, part),
                 )
