@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from mmengine.logging import print_log
 
 from mmdynakd.export.student import copy_student
-from mmdynakd.files import write_json, write_text
+from mmdynakd.files import read_json, write_text
 from mmdynakd.report import results_table, seeds_summary, write_comparison
+from mmdynakd.values import Results, typed, write
 from mmdynakd.workdir.identity import config_hash
 
 from .plan import RESULTS, Plan, Run
@@ -51,8 +52,7 @@ def collect(plan: Plan, runs: list[Run]) -> dict:
     if len(by_seed) > 1:
         write_comparison(plan.results_dir, by_seed, plan.metric)
     write_text(plan.results_dir, 'results.md', results_table(results, plan.metric))
-    write_json(plan.results_dir, RESULTS, results)
-    return results
+    return read_json(write(plan.results_dir, RESULTS, typed(results, Results)))
 
 
 def _as_side_by_side(plan: Plan, roles: Mapping[str, str], found: Mapping, seed: int) -> dict:

@@ -14,7 +14,7 @@ from mmdynakd.errors import UserError
 from mmdynakd.files import read_json
 from mmdynakd.names import is_lane_name, unknown_names
 from mmdynakd.registry import MODELS
-from mmdynakd.values.reading import read_candidates
+from mmdynakd.values import plain, read_candidates
 from mmdynakd.workdir.identity import config_hash
 from mmdynakd.workdir.runs import RUN, read_run
 
@@ -165,9 +165,9 @@ def _candidates(path: str, cfg: Config) -> dict:
             'that '
             'started it'
         )
-    found = read_candidates(path)
+    found = plain(read_candidates(path))
     unknown = unknown_names(found['teachers'], cfg.model.teachers)
-    if unknown or 'seed' not in found:
+    if unknown or found['seed'] is None:
         raise UserError(
             f'{path}: {f"the config has no teachers {unknown}" if unknown else "seed is missing"}; '
             'run the '
@@ -175,7 +175,7 @@ def _candidates(path: str, cfg: Config) -> dict:
         )
     lanes = list(cfg.model.get('lanes') or ['search'])
     for number, candidate in enumerate(found['candidates']):
-        unknown = unknown_names([candidate.get('lane', lanes[0])], lanes)
+        unknown = unknown_names([candidate['lane'] or lanes[0]], lanes)
         if unknown:
             raise UserError(
                 f'{path}: candidates[{number}]: lane {unknown} is none of the config, {lanes}'

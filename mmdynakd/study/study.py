@@ -17,7 +17,7 @@ from mmdynakd.launch.config import keep_teacher_order
 from mmdynakd.launch.run import train
 from mmdynakd.names import unknown_names
 from mmdynakd.report import write_comparison
-from mmdynakd.values.reading import read_results
+from mmdynakd.values import plain, read_results
 
 KEYS = {'seeds', 'assistants', 'ranks'}
 RESULTS, TEACHERS = 'results.json', 'teachers.json'
@@ -196,7 +196,7 @@ def _once(cfg: Config) -> dict:
     keep_teacher_order(cfg)
     cfg.experiment_name = osp.relpath(cfg.work_dir).replace(os.sep, '_') + f'_{os.getpid()}'
     train(cfg)
-    return read_results(_folder(cfg, RESULTS), (search_hook(cfg) or {}).get('metric'))
+    return plain(read_results(_folder(cfg, RESULTS), (search_hook(cfg) or {}).get('metric')))
 
 
 def _finished(cfg: Config, seed: int, parts: Sequence[str]) -> bool:
@@ -206,7 +206,8 @@ def _finished(cfg: Config, seed: int, parts: Sequence[str]) -> bool:
 def _joined(cfg: Config, seed: int, parts: Sequence[str]) -> dict:
     """The results of a seed, of all its runs."""
     results, *later = [
-        read_results(_folder(cfg, f'seed{seed}', part, RESULTS), _metric(cfg)) for part in parts
+        plain(read_results(_folder(cfg, f'seed{seed}', part, RESULTS), _metric(cfg)))
+        for part in parts
     ]
     results['lanes'] += [dict(row, role='baseline') for other in later for row in other['lanes']]
     return results

@@ -13,12 +13,12 @@ from torch import nn
 from mmdynakd.errors import CheckpointError, UserError
 from mmdynakd.evaluation.lanes import all_baselines, candidate_lane, evaluation_config
 from mmdynakd.evaluation.rehearsal import SOURCE, check_overrides, rehearse
-from mmdynakd.files import write_json
 from mmdynakd.functional import as_simplex, entropy, total_variation
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import is_lane_name
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
+from mmdynakd.values import Candidates, typed, write
 from mmdynakd.workdir.runs import begin, finish, holds
 
 from .results import check_loops, check_metric
@@ -199,11 +199,8 @@ class CandidateEvaluationHook(Hook):
             )
         if is_main_process():
             teachers = _teachers(algorithm_of(runner))
-            write_json(
-                runner.work_dir,
-                'candidates.json',
-                dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged),
-            )
+            found = dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged)
+            write(runner.work_dir, 'candidates.json', typed(found, Candidates))
             write_theta(runner.work_dir, self.history, self.snapshots)
         if not self.evaluate:
             print_log(

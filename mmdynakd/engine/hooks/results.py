@@ -11,11 +11,12 @@ from torch import nn
 
 from mmdynakd.errors import UserError
 from mmdynakd.export.student import export_student
-from mmdynakd.files import write_json, write_text
+from mmdynakd.files import write_text
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import suggestion
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import results_table
+from mmdynakd.values import Results, plain, typed, write
 from mmdynakd.workdir.identity import run_facts
 
 
@@ -72,7 +73,7 @@ class ResultsHook(Hook):
             selected=selected,
             selection=f'highest val {self.metric} of the last epoch among the candidates; test seen once, after it',
             test_size=len(runner.test_loop.dataloader.dataset),
-            **run_facts(runner, algorithm_of(runner)),
+            **plain(run_facts(runner, algorithm_of(runner))),
             lanes=[
                 dict(
                     self._row(name, lane, val[name], runner.test_loop.lane_metrics[name]),
@@ -82,7 +83,7 @@ class ResultsHook(Hook):
             ],
         )
         if is_main_process():
-            write_json(out_dir, 'results.json', results)
+            write(out_dir, 'results.json', typed(results, Results))
             table = results_table(results, self.metric)
             write_text(out_dir, 'results.md', table)
             print_log(
