@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmdynakd.export.student import copy_student
 from mmdynakd.files import read_json, write_text
 from mmdynakd.report import results_table, seeds_summary, write_comparison
-from mmdynakd.values import Results, typed, write
+from mmdynakd.values import LaneResult, Results, plain, typed, write
 from mmdynakd.workdir.identity import config_hash
 
 from .plan import RESULTS, Plan, Run
@@ -50,9 +50,11 @@ def collect(plan: Plan, runs: list[Run]) -> dict:
     chosen = next(run for run in runs if (run.lane, run.seed) == (selected, best_seed))
     copy_student(chosen.folder, plan.results_dir)
     if len(by_seed) > 1:
-        write_comparison(plan.results_dir, by_seed, plan.metric)
-    write_text(plan.results_dir, 'results.md', results_table(results, plan.metric))
-    return read_json(write(plan.results_dir, RESULTS, typed(results, Results)))
+        runs_by_seed = [typed(one, Results) for one in by_seed]
+        write_comparison(plan.results_dir, runs_by_seed, plan.metric)
+    joined = typed(results, Results)
+    write_text(plan.results_dir, 'results.md', results_table(joined, plan.metric))
+    return read_json(write(plan.results_dir, RESULTS, joined))
 
 
 def _as_side_by_side(plan: Plan, roles: Mapping[str, str], found: Mapping, seed: int) -> dict:
@@ -84,7 +86,7 @@ def _joined(by_seed: list[dict], plan: Plan, selected: str, best_seed: int) -> d
         'student_seed': best_seed,
         'seeds': plan.seeds,
         'lanes': rows,
-        'summary': seeds_summary(rows, plan.metric),
+        'summary': plain(seeds_summary([typed(row, LaneResult) for row in rows], plan.metric)),
     }
 
 

@@ -10,14 +10,12 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmdynakd.diagnostics.teachers import run_check
-from mmdynakd.errors import UserError
 from mmdynakd.evaluation.lanes import fixed_config, search_hook
-from mmdynakd.files import read_json, write_json
 from mmdynakd.launch.config import keep_teacher_order
 from mmdynakd.launch.run import train
 from mmdynakd.names import unknown_names
 from mmdynakd.report import write_comparison
-from mmdynakd.values import plain, read_results
+from mmdynakd.values import Results, TeacherReport, plain, read, read_results, typed, write
 
 KEYS = {'seeds', 'assistants', 'ranks'}
 RESULTS, TEACHERS = 'results.json', 'teachers.json'
@@ -85,7 +83,9 @@ def run_benchmark(cfg: Config, seeds: Sequence[int] | None = None) -> str:
             _once(_later(cfg, seed, extra, first if spec.get('ranks') else None))
     finished = [seed for seed in spec['seeds'] if _finished(cfg, seed, parts)]
     return write_comparison(
-        cfg.work_dir, [_joined(cfg, seed, parts) for seed in finished], _metric(cfg)
+        cfg.work_dir,
+        [typed(_joined(cfg, seed, parts), Results) for seed in finished],
+        _metric(cfg),
     )
 
 
@@ -179,16 +179,11 @@ def _teacher_scores(cfg: Config) -> dict[str, float]:
     """
     if not osp.exists(_folder(cfg, TEACHERS)):
         report = run_check(cfg, ['val'])
-        for warning in report['warnings']:
+        for warning in report.warnings:
             print_log(warning, 'current', logging.WARNING)
-        write_json(cfg.work_dir, TEACHERS, report)
-    path = _folder(cfg, TEACHERS)
-    try:
-        return {row['name']: float(row['val']) for row in read_json(path)['teachers']}
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f'{path} is no report on teachers ({error!r}): remove it, it is measured anew'
-        ) from error
+        write(cfg.work_dir, TEACHERS, report)
+    kept = read(_folder(cfg, TEACHERS), TeacherReport, 'remove it: it is measured again')
+    return {teacher.name: teacher.val for teacher in kept.teachers}
 
 
 def _once(cfg: Config) -> dict:

@@ -149,7 +149,7 @@ class LaneSummary(Value, frozen=True, kw_only=True):
     test: Moments
 
 
-class Choice(RunFacts, frozen=True):
+class RunChoice(RunFacts, frozen=True):
     """What was chosen, and the facts of the run that it was chosen from.
 
     Its fields are positional, so that they come before those of :class:`RunFacts` in a file.
@@ -160,7 +160,7 @@ class Choice(RunFacts, frozen=True):
         test_size: images in the test split.
 
     Examples:
-        >>> Choice.__struct_fields__[:4]
+        >>> RunChoice.__struct_fields__[:4]
         ('selected', 'selection', 'test_size', 'teachers')
     """
 
@@ -169,7 +169,7 @@ class Choice(RunFacts, frozen=True):
     test_size: Count
 
 
-class Results(Choice, frozen=True, kw_only=True):
+class Results(RunChoice, frozen=True, kw_only=True):
     """The results of an evaluation.
 
     Attributes:

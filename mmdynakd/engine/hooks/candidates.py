@@ -18,7 +18,7 @@ from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import is_lane_name
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
-from mmdynakd.values import Candidates, typed, write
+from mmdynakd.values import Candidate, Candidates, ThetaPoint, typed, write
 from mmdynakd.workdir.runs import begin, finish, holds
 
 from .results import check_loops, check_metric
@@ -201,7 +201,11 @@ class CandidateEvaluationHook(Hook):
             teachers = _teachers(algorithm_of(runner))
             found = dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged)
             write(runner.work_dir, 'candidates.json', typed(found, Candidates))
-            write_theta(runner.work_dir, self.history, self.snapshots)
+            write_theta(
+                runner.work_dir,
+                [typed(point, ThetaPoint) for point in self.history],
+                [typed(snapshot, Candidate) for snapshot in self.snapshots],
+            )
         if not self.evaluate:
             print_log(
                 f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --engine local evaluates '

@@ -83,8 +83,9 @@ class ResultsHook(Hook):
             ],
         )
         if is_main_process():
-            write(out_dir, 'results.json', typed(results, Results))
-            table = results_table(results, self.metric)
+            found = typed(results, Results)
+            write(out_dir, 'results.json', found)
+            table = results_table(found, self.metric)
             write_text(out_dir, 'results.md', table)
             print_log(
                 f'\n{table}\nresults: {osp.join(out_dir, "results.json")}\n'
