@@ -27,7 +27,7 @@ from networks import dynakd
 from runners import dataset
 from torch import nn
 
-from mmdynakd.engine.hooks.candidates import STATE
+from mmdynakd.engine.hooks.search_course import STATE
 from mmdynakd.launch.run import train
 from mmdynakd.safe_load import read_checkpoint
 from mmdynakd.workdir.checkpoints import newest_checkpoint

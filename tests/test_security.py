@@ -18,7 +18,7 @@ from runs import CHECKOUT, read, run, search_config
 
 from mmdynakd.downloads import HASH_ENDING
 from mmdynakd.engine.hooks import CheckpointHook
-from mmdynakd.engine.hooks.candidates import STATE
+from mmdynakd.engine.hooks.search_course import STATE
 from mmdynakd.errors import CheckpointError
 from mmdynakd.models.teachers.shelves import FileShelf, StoreError
 from mmdynakd.names import is_lane_name, is_plain_name
@@ -214,7 +214,7 @@ def test_a_resumed_run_removes_no_file_that_its_checkpoint_names(tmp_path):
     ],
 )
 def test_names_in_a_resumed_search_are_checked(tmp_path, change):
-    from mmdynakd.engine.hooks.candidates import check_state
+    from mmdynakd.engine.hooks.search_course import check_state
 
     state = dict(
         history=[dict(step=0, lane='search', theta=dict(a=1.0))],

@@ -18,8 +18,9 @@ import time
 from mmdynakd.cli.arguments import add_common_arguments, load_config
 from mmdynakd.diagnostics.teachers import run_check
 from mmdynakd.diagnostics.tool import run_tool
-from mmdynakd.files import write_json, write_text
+from mmdynakd.files import write_text
 from mmdynakd.report.teachers_table import teachers_table
+from mmdynakd.values import write
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     places += [(osp.dirname(osp.abspath(args.out)), osp.basename(args.out))] if args.out else []
     for folder, name in places:
         os.makedirs(folder, exist_ok=True)
-        write_json(folder, name, report)
+        write(folder, name, report)
     if args.work_dir:
         write_text(args.work_dir, 'teachers.md', table)
 

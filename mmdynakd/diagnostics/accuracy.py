@@ -11,6 +11,7 @@ from mmdynakd.functional.calibration import (
     one_proportion_z,
     two_proportion_z,
 )
+from mmdynakd.values import CheckedTeacher, TeacherReport
 
 Z_LIMIT = 3.0  # standard errors
 POINTS_LIMIT = 3.0  # percentage points
@@ -18,7 +19,7 @@ POINTS_LIMIT = 3.0  # percentage points
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of n teachers on the N samples of a split.
+    """What n teachers say about the N samples of a split.
 
     Attributes:
         labels: (N,) class indices.
@@ -27,6 +28,17 @@ class Predictions:
         classes: ``{teacher: C}``, the width of its logits.
         images_per_second: ``{teacher: …}``, its preprocessor and its forward pass, without the
             loader.
+
+    Examples:
+        >>> split = Predictions(
+        ...     labels=torch.tensor([0, 1]),
+        ...     predicted=dict(a=torch.tensor([0, 0])),
+        ...     confidence=dict(a=torch.tensor([0.9, 0.6])),
+        ...     classes=dict(a=2),
+        ...     images_per_second=dict(a=100.0),
+        ... )
+        >>> accuracy(split, 'a')
+        50.0
     """
 
     labels: torch.Tensor
@@ -36,43 +48,98 @@ class Predictions:
     images_per_second: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class TeacherFacts:
+    """What is known of a teacher without its predictions; None where it is not.
+
+    Attributes:
+        parameters: numbers of the network.
+        multiply_adds: of one image.
+        published: top-1 on test, in per cent, from its config.
+
+    Examples:
+        >>> TeacherFacts(published=71.0).parameters is None
+        True
+    """
+
+    parameters: int | None = None
+    multiply_adds: int | None = None
+    published: float | None = None
+
+
 def check_teachers(
-    val: Predictions, test: Predictions | None = None, facts: Mapping[str, Mapping] | None = None
-) -> dict:
-    """What ``tools/check_teachers.py`` reports.
+    val: Predictions,
+    test: Predictions | None = None,
+    facts: Mapping[str, TeacherFacts] | None = None,
+) -> TeacherReport:
+    """Checks what teachers say about a split, and warns of what is probably wrong with them.
 
     Args:
         val: predictions on the validation split.
-        test: those on the test split, used for one warning alone; None leaves it out.
-        facts: by teacher, ``parameters``, ``multiply_adds`` and ``published`` (accuracy in per
-            cent), each optional.
+        test: those on the test split; they serve a column and one warning. None leaves them out.
+        facts: ``{teacher: TeacherFacts}``, for some or all teachers.
 
     Returns:
-        ``samples`` of each split, ``teachers`` (a row each: accuracies, confidence and images/s as
-        numbers, per cent where they are parts of a whole), ``agreement`` ``{teacher: {teacher:
-        fraction}}`` and ``warnings``.
+        The report, a row for each teacher in the order of ``val``.
+
+    Examples:
+        >>> split = Predictions(
+        ...     labels=torch.tensor([0, 1, 2, 3]),
+        ...     predicted=dict(a=torch.tensor([0, 1, 2, 0])),
+        ...     confidence=dict(a=torch.tensor([0.9, 0.8, 0.9, 0.4])),
+        ...     classes=dict(a=4),
+        ...     images_per_second=dict(a=100.0),
+        ... )
+        >>> report = check_teachers(split)
+        >>> report.teachers[0].val, round(report.teachers[0].confidence, 2)
+        (75.0, 75.0)
     """
-    rows = [_row(name, val, test, (facts or {}).get(name, {})) for name in val.predicted]
-    return dict(
-        samples={'val': len(val.labels), **({'test': len(test.labels)} if test else {})},
-        teachers=rows,
+    facts = facts or {}
+    rows = [_checked(name, val, test, facts.get(name, TeacherFacts())) for name in val.predicted]
+    samples = {'val': len(val.labels)}
+    if test is not None:
+        samples['test'] = len(test.labels)
+    return TeacherReport(
+        samples=samples,
+        teachers=tuple(rows),
         agreement=agreement(val),
-        warnings=[line for row in rows for line in row['warnings']],
+        warnings=tuple(line for row in rows for line in row.warnings),
     )
 
 
 def accuracy(predictions: Predictions, name: str) -> float:
-    """Top-1 in per cent."""
+    """Top-1 accuracy of a teacher, in per cent.
+
+    Examples:
+        >>> split = Predictions(torch.tensor([0, 1]), dict(a=torch.tensor([0, 0])), {}, {}, {})
+        >>> accuracy(split, 'a')
+        50.0
+    """
     return 100 * right(predictions, name) / len(predictions.labels)
 
 
 def right(predictions: Predictions, name: str) -> int:
-    """How many predictions are the label."""
+    """Counts the samples on which a teacher predicts the label.
+
+    Examples:
+        >>> split = Predictions(torch.tensor([0, 1]), dict(a=torch.tensor([0, 0])), {}, {}, {})
+        >>> right(split, 'a')
+        1
+    """
     return int((predictions.predicted[name] == predictions.labels).sum())
 
 
 def agreement(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """Fraction of the samples on which two teachers predict the same class, right or wrong."""
+    """Fraction of the samples on which two teachers predict the same class, right or wrong.
+
+    Returns:
+        ``{teacher: {teacher: fraction}}``, symmetric, 1 on the diagonal.
+
+    Examples:
+        >>> predicted = dict(a=torch.tensor([0, 0]), b=torch.tensor([0, 1]))
+        >>> agreement(Predictions(torch.tensor([0, 1]), predicted, {}, {}, {}))['a']
+        {'a': 1.0, 'b': 0.5}
+    """
     classes = predictions.predicted
     return {
         first: {
@@ -83,11 +150,20 @@ def agreement(predictions: Predictions) -> dict[str, dict[str, float]]:
 
 
 def renumbered_accuracy(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
-    """Top-1 in per cent under the best one-to-one renumbering of the classes, (N,) and (N,)
-    indices.
+    """Top-1 in per cent under the best one-to-one renumbering of the classes.
 
-    High where the accuracy is at chance, it says that the teacher knows its classes under other
-    numbers.
+    Where the accuracy is at chance and this one is high, the teacher knows its classes under other
+    numbers: it was trained with another order of them.
+
+    Args:
+        predicted: (N,) class indices.
+        labels: (N,) class indices; those of C and above count as wrong.
+        classes: C.
+
+    Examples:
+        >>> labels = torch.tensor([0, 1, 2])
+        >>> renumbered_accuracy((labels + 1) % 3, labels, 3)
+        100.0
     """
     counts = torch.zeros(classes, classes, dtype=torch.long)
     known = labels < classes
@@ -98,34 +174,36 @@ def renumbered_accuracy(predicted: torch.Tensor, labels: torch.Tensor, classes: 
     return 100 * float(counts[rows, columns].sum()) / len(labels)
 
 
-def _row(name: str, val: Predictions, test: Predictions | None, facts: Mapping) -> dict:
+def _checked(
+    name: str, val: Predictions, test: Predictions | None, facts: TeacherFacts
+) -> CheckedTeacher:
     confidence = val.confidence[name]
-    row = dict(
+    return CheckedTeacher(
         name=name,
         val=accuracy(val, name),
-        test=accuracy(test, name) if test else None,
-        published=facts.get('published'),
+        test=accuracy(test, name) if test is not None else None,
+        published=facts.published,
         confidence=100 * float(confidence.double().mean()),
         ece=100 * expected_calibration_error(confidence, val.predicted[name] == val.labels),
-        parameters=facts.get('parameters'),
-        multiply_adds=facts.get('multiply_adds'),
+        parameters=facts.parameters,
+        multiply_adds=facts.multiply_adds,
         images_per_second=val.images_per_second[name],
+        warnings=tuple(f'{name}: {text}' for text in _warnings(name, val, test, facts.published)),
     )
+
+
+def _warnings(
+    name: str, val: Predictions, test: Predictions | None, published: float | None
+) -> list[str]:
     chance = _near_chance(name, val)
-    found = (
-        (chance,)
-        if chance
-        else (
-            _seen_val(name, val, test, row['published']),
-            _below_published(name, val, test, row['published']),
-        )
-    )
-    row['warnings'] = [f'{name}: {text}' for text in found if text]
-    return row
+    if chance is not None:
+        return [chance]  # it explains whatever else is odd
+    found = _seen_val(name, val, test, published), _below_published(name, val, test, published)
+    return [text for text in found if text is not None]
 
 
 def _near_chance(name: str, val: Predictions) -> str | None:
-    """Accuracy below 2/C (for C = 2 below halfway, 3/4), or less than 3 standard errors above 1/C."""
+    """Warns of an accuracy below 2/C (for C = 2, below 3/4) or within 3 standard errors of 1/C."""
     classes, count, total = val.classes[name], right(val, name), len(val.labels)
     if classes < 2:
         return None
@@ -136,23 +214,23 @@ def _near_chance(name: str, val: Predictions) -> str | None:
     ):
         return None
     renumbered = renumbered_accuracy(val.predicted[name], val.labels, classes)
-    order = renumbered > 100 * min(10 * chance, 0.5) and renumbered > 300 * count / total
-    cause = (
-        f'with its classes renumbered it has {renumbered:.1f} %: it was trained with another order '
-        'of the classes'
-        if order
-        else (
+    if renumbered > 100 * min(10 * chance, 0.5) and renumbered > 300 * count / total:
+        cause = (
+            f'with its classes renumbered it has {renumbered:.1f} %: it was trained with another '
+            'order of the classes'
+        )
+    else:
+        cause = (
             f'look at mean, std and to_rgb of model.teachers.{name}.model.data_preprocessor, at '
             "channel_order of the data set, and at the checkpoint's own training"
         )
-    )
     return f'{100 * count / total:.2f} % on val is near chance ({100 * chance:.2f} %); {cause}'
 
 
 def _seen_val(
     name: str, val: Predictions, test: Predictions | None, published: float | None
 ) -> str | None:
-    """Better on val than on unseen images by more than 3 points and 3 standard errors."""
+    """Warns where val is above unseen images by more than 3 points and 3 standard errors."""
     count, total = right(val, name), len(val.labels)
     if test is not None:
         other, what = accuracy(test, name), 'test'
@@ -165,16 +243,15 @@ def _seen_val(
     if z <= Z_LIMIT or 100 * count / total - other <= POINTS_LIMIT:
         return None
     return (
-        f'{100 * count / total:.2f} % on val against {other:.2f} % ({what}), z = {z:.1f}: it has '
-        'probably been '
-        'trained on the images of val, so that θ, which is chosen on val, will favour it'
+        f'{100 * count / total:.2f} % on val against {other:.2f} % ({what}), z = {z:.1f}: it was '
+        'probably trained on the images of val, so θ, which is learned on val, will favour it'
     )
 
 
 def _below_published(
     name: str, val: Predictions, test: Predictions | None, published: float | None
 ) -> str | None:
-    """Below its published accuracy by more than 3 points and 3 standard errors."""
+    """Warns where it is below its published accuracy by more than 3 points and 3 standard errors."""
     if published is None or not 0 < published < 100:
         return None
     split, data = ('test', test) if test is not None else ('val', val)
@@ -184,7 +261,6 @@ def _below_published(
         return None
     return (
         f'{measured:.2f} % on {split}, published {published:.2f} %: its input is perhaps not '
-        'normalised as in its '
-        f'training (mean, std, to_rgb of model.teachers.{name}.model.data_preprocessor), or it is '
-        'another file'
+        f'normalised as in its training (mean, std, to_rgb of '
+        f'model.teachers.{name}.model.data_preprocessor), or the checkpoint is another one'
     )

@@ -1,7 +1,8 @@
-"""What every teacher says about a split, with one pass over its loader."""
+"""What every teacher says about a split, in one pass over its loader; what a network costs."""
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,19 +17,20 @@ COUNTED = ('conv', 'linear', 'addmm', 'bmm', 'matmul', 'einsum')
 
 
 class _Record:
-    """One teacher's share, batch by batch; the first batch warms up and is not timed where there
-    are more.
-    """
+    """What one teacher said, batch by batch."""
 
     def __init__(self) -> None:
-        self.predicted, self.confidence, self.times, self.sizes, self.classes = [], [], [], [], 0
+        self.predicted: list[torch.Tensor] = []
+        self.confidence: list[torch.Tensor] = []
+        self.times: list[float] = []
+        self.sizes: list[int] = []
+        self.classes = 0
 
     def add(self, name: str, logits: torch.Tensor, seconds: float) -> None:
         if logits.dim() != 2 or not torch.isfinite(logits).all():
             raise ValueError(
                 f"teacher '{name}' gives no finite (B, C) logits but {tuple(logits.shape)}: check "
-                'its '
-                'checkpoint and its data_preprocessor'
+                'its checkpoint and its data_preprocessor'
             )
         top = torch.softmax(logits.float(), dim=1).max(1)
         self.predicted.append(top.indices.cpu())
@@ -38,13 +40,14 @@ class _Record:
         self.classes = logits.shape[1]
 
     def speed(self) -> float:
+        """Images per second; the first of several batches warms up and does not count."""
         first = 1 if len(self.times) > 1 else 0
         return sum(self.sizes[first:]) / max(sum(self.times[first:]), 1e-9)
 
 
 def collect(
     ensemble: TeacherEnsemble,
-    loader: Iterable,
+    loader: Iterable[Any],
     preprocessor: nn.Module,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
@@ -57,11 +60,20 @@ def collect(
             :func:`mmdynakd.models.algorithms.build.raw_preprocessor`.
         progress: called with the number of batches that are done.
 
+    Returns:
+        The predictions of all teachers on all samples, on the CPU.
+
     Raises:
-        ValueError: an empty loader, samples without one label each, or a teacher whose output is
-            not finite.
+        ValueError: the loader is empty, a sample has no label or several, or the output of a
+            teacher is not finite.
+
+    Examples:
+        >>> ensemble, preprocessor = build_teachers(cfg)  # doctest: +SKIP
+        >>> collect(ensemble, loader, preprocessor).predicted['resnet20'].shape  # doctest: +SKIP
+        torch.Size([5000])
     """
-    records, labels = {name: _Record() for name in ensemble.names}, []
+    records = {name: _Record() for name in ensemble.names}
+    labels: list[torch.Tensor] = []
     for done, batch in enumerate(loader, 1):
         data = preprocessor(batch, training=False)
         labels.append(labels_of(data['data_samples'], torch.device('cpu')))
@@ -89,15 +101,20 @@ def _now(device: torch.device) -> float:
 
 
 def parameters(network: nn.Module) -> int:
+    """Counts the parameters of a network.
+
+    Examples:
+        >>> parameters(nn.Linear(3, 2))
+        8
+    """
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def multiply_adds(network: nn.Module, inputs: torch.Tensor) -> int | None:
-    """Multiply-adds of convolutions and matrix products for one image, one multiply-add counted as
-    one.
+    """Counts the multiply-adds of convolutions and matrix products for one image.
 
-    As the papers and public tables count ("FLOPs", "MAdds"); batch norm, activations and pooling
-    are left out.
+    They are counted as papers and public tables do ("FLOPs", "MAdds"): one multiply-add is one;
+    batch norm, activations and pooling are left out.
 
     Args:
         network: a classifier.
@@ -105,6 +122,10 @@ def multiply_adds(network: nn.Module, inputs: torch.Tensor) -> int | None:
 
     Returns:
         The number, or None where MMEngine's analyzer cannot trace the network.
+
+    Examples:
+        >>> multiply_adds(nn.Conv2d(3, 8, 1, bias=False), torch.zeros(1, 3, 4, 4))
+        384
     """
     from mmengine.analysis import FlopAnalyzer
 
@@ -112,6 +133,6 @@ def multiply_adds(network: nn.Module, inputs: torch.Tensor) -> int | None:
         analyzer = FlopAnalyzer(network, own_inputs(network, inputs))
         analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         counts = analyzer.tracer_warnings('none').by_operator()
-    except Exception:  # tracing fails in many ways; the other columns stand without it
+    except Exception:  # tracing fails in many ways, and the other columns do not need it
         return None
     return int(sum(count for operator, count in counts.items() if operator in COUNTED))

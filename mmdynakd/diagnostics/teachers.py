@@ -1,6 +1,7 @@
 """From a config to the report on its teachers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -11,8 +12,9 @@ from torch import nn
 
 from mmdynakd.models.algorithms.build import in_order, raw_preprocessor, with_preprocessor
 from mmdynakd.models.teachers import TeacherEnsemble
+from mmdynakd.values import TeacherReport
 
-from .accuracy import check_teachers
+from .accuracy import TeacherFacts, check_teachers
 from .predictions import collect, multiply_adds, parameters
 
 
@@ -20,28 +22,33 @@ def run_check(
     cfg: Config,
     splits: Sequence[str] | None = None,
     progress: Callable[[str, int], Callable[[int], None]] | None = None,
-) -> dict:
+) -> TeacherReport:
     """Runs the teachers of a config on its validation split, and on test for comparison.
 
     Args:
         cfg: config of a DynaKD run.
-        splits: ``'val'`` and ``'test'``; val is run always, test too if this is None and there is a
-            loader for it.
-        progress: ``progress(split, batches)`` gives what is called with the number of batches done.
+        splits: ``'val'`` and ``'test'``. Val is always run; with None, so is test if the config has
+            a loader for it.
+        progress: called as ``progress(split, batches)``; what it returns is called with the number
+            of batches done.
 
     Returns:
-        See :func:`check_teachers`.
+        See :func:`mmdynakd.diagnostics.accuracy.check_teachers`.
 
     Raises:
-        ValueError: a config without ``model.teachers`` or without the loader of a split; see also
-            the ensemble.
+        ValueError: the config has no ``model.teachers``, or no loader of a split.
+        CheckpointError: the checkpoint of a teacher cannot be used.
+
+    Examples:
+        >>> cfg = Config.fromfile('configs/dynakd_r8_digits.py')  # doctest: +SKIP
+        >>> run_check(cfg, ['val']).warnings  # doctest: +SKIP
+        ()
     """
     _check(cfg, splits)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     ensemble, preprocessor = build_teachers(cfg)
-    wanted = ['val'] + (
-        ['test'] if (cfg.get('test_dataloader') if splits is None else 'test' in splits) else []
-    )
+    with_test = cfg.get('test_dataloader') if splits is None else 'test' in splits
+    wanted = ['val', 'test'] if with_test else ['val']
     loaders = {
         split: Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0) for split in wanted
     }
@@ -56,7 +63,23 @@ def run_check(
 
 
 def build_teachers(cfg: Config) -> tuple[TeacherEnsemble, nn.Module]:
-    """The ensemble as DynaKD builds it, on the device at hand, and what stacks raw batches for it."""
+    """Builds the ensemble as DynaKD does, on the device at hand, and what stacks batches for it.
+
+    Args:
+        cfg: config of a DynaKD run.
+
+    Returns:
+        The ensemble, and the preprocessor that stacks the raw pixels of a batch.
+
+    Raises:
+        ValueError: an entry of ``model.teachers`` is wrong.
+        CheckpointError: the checkpoint of a teacher cannot be used.
+
+    Examples:
+        >>> ensemble, preprocessor = build_teachers(cfg)  # doctest: +SKIP
+        >>> ensemble.names  # doctest: +SKIP
+        ['resnet20', 'resnet14', 'resnet8']
+    """
     model, device = cfg.model, torch.device(get_device())
     shared = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     architecture, own = with_preprocessor(model.architecture, shared)
@@ -79,10 +102,10 @@ def _check(cfg: Config, splits: Sequence[str] | None) -> None:
 
 
 def _facts(
-    entries: Mapping[str, Mapping], ensemble: TeacherEnsemble, image: torch.Tensor
-) -> dict[str, dict]:
+    entries: Mapping[str, Mapping[str, Any]], ensemble: TeacherEnsemble, image: torch.Tensor
+) -> dict[str, TeacherFacts]:
     return {
-        name: dict(
+        name: TeacherFacts(
             parameters=parameters(network),
             multiply_adds=multiply_adds(network, image),
             published=entries[name].get('accuracy'),

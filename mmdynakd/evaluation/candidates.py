@@ -1,19 +1,19 @@
 """What competes: the snapshots of a search and fixed points, each distribution once."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
+from msgspec import structs
 
 from mmdynakd.functional import as_simplex, entropy, total_variation
+from mmdynakd.values import Candidate
 
 SAME = 0.01  # total variation under which two candidates are one
 
-Candidate = dict[str, Any]
-
 
 def fixed_candidates(
-    points: Mapping[str, Iterable[float]], teachers: list[str], lane: str
+    points: Mapping[str, Iterable[float]], teachers: Sequence[str], lane: str
 ) -> list[Candidate]:
     """Make candidates of points of the simplex that a user gave.
 
@@ -24,6 +24,11 @@ def fixed_candidates(
 
     Raises:
         ValueError: for what is not a point of the simplex; it is named.
+
+    Examples:
+        >>> [half] = fixed_candidates({'half': [0.5, 0.5]}, ['strong', 'weak'], 'search')
+        >>> half.theta
+        {'strong': 0.5, 'weak': 0.5}
     """
     found = []
     for name, probs in points.items():
@@ -31,20 +36,14 @@ def fixed_candidates(
             theta = as_simplex(probs, len(teachers))
         except ValueError as error:
             raise ValueError(f'fixed_candidates.{name}: {error}') from error
-        found.append(
-            dict(
-                name=name,
-                lane=lane,
-                step=None,
-                theta=dict(zip(teachers, theta)),
-                entropy=entropy(theta),
-                upper_loss=None,
-            )
-        )
+        by_teacher = dict(zip(teachers, theta))
+        found.append(Candidate(name=name, lane=lane, theta=by_teacher, entropy=entropy(theta)))
     return found
 
 
-def merge_candidates(candidates: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+def merge_candidates(
+    candidates: Iterable[Candidate],
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """Split candidates into distinct ones and those equal to an earlier one.
 
     Returns:
@@ -52,25 +51,25 @@ def merge_candidates(candidates: list[Candidate]) -> tuple[list[Candidate], list
         names.
 
     Examples:
-        >>> a, b = dict(name='a', theta=dict(x=0.5, y=0.5)), dict(name='b', theta=dict(x=0.505, y=0.495))
-        >>> kept, merged = merge_candidates([a, b])
-        >>> [one['name'] for one in kept], [(one['name'], one['same_as']) for one in merged]
+        >>> kept, merged = merge_candidates([
+        ...     Candidate(name='a', theta=dict(x=0.5, y=0.5)),
+        ...     Candidate(name='b', theta=dict(x=0.505, y=0.495)),
+        ... ])
+        >>> [one.name for one in kept], [(one.name, one.same_as) for one in merged]
         (['a'], [('b', 'a')])
     """
     kept: list[Candidate] = []
     merged: list[Candidate] = []
     for candidate in candidates:
-        twin = next(
-            (k for k in kept if total_variation(_rows(candidate), _rows(k)) < SAME),
-            None,
-        )
+        near = (k for k in kept if total_variation(_rows(candidate), _rows(k)) < SAME)
+        twin = next(near, None)
         if twin is None:
             kept.append(candidate)
         else:
-            merged.append({**candidate, 'same_as': twin['name']})
-    return kept, merged
+            merged.append(structs.replace(candidate, same_as=twin.name))
+    return tuple(kept), tuple(merged)
 
 
-def _rows(candidate: Candidate) -> np.ndarray:
+def _rows(candidate: Candidate) -> npt.NDArray[np.float64]:
     """θ as (n,), or (C, n) where it is class-conditional."""
-    return np.array(list(candidate['theta'].values())).T
+    return np.array(list(candidate.theta.values())).T

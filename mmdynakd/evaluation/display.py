@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from mmdynakd.report.progress import FAILED, FINISHED, RUNNING, Row, progress_table, summary
@@ -62,7 +63,7 @@ class Display:
             results = run.results()
             if results is None:
                 return self._unfinished(run, notes.get(run.name, ''))
-            self._finished[run.name] = results['lanes'][0]['val'][self.metric]
+            self._finished[run.name] = results.lanes[0].val[self.metric]
         return Row(run.name, FINISHED, val=self._finished[run.name])
 
     def _unfinished(self, run: Run, note: str) -> Row:
@@ -76,11 +77,12 @@ class Display:
             epochs=noted['epochs'],
             note=note,
         )
-        if noted['now'] >= self.start:
-            row.state, row.note = (
-                RUNNING,
-                ', '.join(filter(None, [f'{noted["host"]} {noted["pid"]}', note])),
-            )
-            done = noted['iteration'] - noted['since']
-            row.seconds = (noted['now'] - noted['start']) / done if done else None
-        return row
+        if noted['now'] < self.start:
+            return row
+        done = noted['iteration'] - noted['since']
+        return replace(
+            row,
+            state=RUNNING,
+            note=', '.join(filter(None, [f'{noted["host"]} {noted["pid"]}', note])),
+            seconds=(noted['now'] - noted['start']) / done if done else None,
+        )

@@ -4,7 +4,7 @@ import os.path as osp
 import sys
 from typing import TextIO
 
-from mmdynakd.values.reading import read_results
+from mmdynakd.values import Results, read_results
 
 from .apart import run_apart
 from .collect import collect
@@ -20,7 +20,7 @@ def evaluate(
     fresh: bool = False,
     out: TextIO | None = None,
     submit_only: bool = False,
-) -> dict | None:
+) -> Results | None:
     """Train a student from scratch with each lane, choose one, test them, write the results.
 
     Whatever interrupts it: called again, it goes on where it stopped. What is finished is not
@@ -35,7 +35,7 @@ def evaluate(
         submit_only: returns once the executor has the runs, with None unless all are finished.
 
     Returns:
-        The content of ``results.json``.
+        The results, as they are written.
 
     Raises:
         RunsFailedError: some independent runs failed; the results of the others are kept.

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmdynakd.registry import HOOKS
+from mmdynakd.values import Candidate
 
 Lanes = dict[str, Mapping[str, Any]]
 
@@ -70,13 +71,11 @@ def candidate_lane(searched: Mapping[str, Any], theta: Mapping[str, Any]) -> dic
     return lane
 
 
-def candidate_lanes(cfg: Config, candidates: Sequence[Mapping[str, Any]]) -> Lanes:
+def candidate_lanes(cfg: Config, candidates: Sequence[Candidate]) -> Lanes:
     """Give each candidate a lane, with the settings of the lane that found it."""
     searched = cfg.model.get('lanes') or {}
     return {
-        candidate['name']: candidate_lane(
-            searched.get(candidate.get('lane')) or {}, candidate['theta']
-        )
+        candidate.name: candidate_lane(searched.get(candidate.lane) or {}, candidate.theta)
         for candidate in candidates
     }
 

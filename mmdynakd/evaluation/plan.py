@@ -12,10 +12,9 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 
 from mmdynakd.errors import UserError
-from mmdynakd.files import read_json
 from mmdynakd.names import is_lane_name, unknown_names
 from mmdynakd.registry import MODELS
-from mmdynakd.values.reading import read_candidates
+from mmdynakd.values import Candidate, Candidates, Results, read_candidates, read_results
 from mmdynakd.workdir.identity import config_hash
 from mmdynakd.workdir.runs import RUN, holds, read_run
 
@@ -65,7 +64,7 @@ class Run:
         """Identifies the run's work."""
         return config_hash(self.config)
 
-    def results(self) -> dict | None:
+    def results(self) -> Results | None:
         """Its ``results.json``; None until there is one of this very config."""
         return finished_results(self.folder, self.config_sha256)
 
@@ -140,7 +139,7 @@ class Plan:
 def plan_evaluation(
     cfg: Config,
     settings: EvaluationSettings,
-    candidates: Sequence[Mapping[str, Any]],
+    candidates: Sequence[Candidate],
     teachers: Sequence[str],
     seeds: Sequence[int],
     processes: int = 1,
@@ -150,7 +149,7 @@ def plan_evaluation(
     Args:
         cfg: of the search, with its work dir, where the results go.
         settings: the search's hook.
-        candidates: each with ``name``, ``lane`` and ``theta``.
+        candidates: what competes.
         teachers: names of those among which it searched.
         seeds: distinct, >= 0.
         processes: of the search: a run has as many, so that its global batch is the same.
@@ -159,7 +158,7 @@ def plan_evaluation(
         UserError: names that repeat or cannot name a lane.
     """
     baselines = baseline_lanes(settings.baselines, settings.single_teachers, teachers)
-    names = [candidate['name'] for candidate in candidates]
+    names = [candidate.name for candidate in candidates]
     repeated = sorted(set(names) & set(baselines))
     if repeated:
         raise UserError(f'candidates and baselines share the names {repeated}')
@@ -205,15 +204,13 @@ def read_plan(work_dir: str, seeds: Sequence[int] | None = None) -> Plan:
             'it searched no candidates'
         )
     found = _candidates(osp.join(work_dir, CANDIDATES), cfg)
-    seeds = list(seeds) if seeds is not None else [found['seed']]
+    seeds = list(seeds) if seeds is not None else [found.seed]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f'--seeds must be distinct and >= 0, got {seeds}')
-    return plan_evaluation(
-        cfg, hook, found['candidates'], found['teachers'], seeds, _processes(noted)
-    )
+    return plan_evaluation(cfg, hook, found.candidates, found.teachers, seeds, _processes(noted))
 
 
-def _candidates(path: str, cfg: Config) -> dict:
+def _candidates(path: str, cfg: Config) -> Candidates:
     """Read the candidates, whose teachers and lanes must be those of the search's config."""
     if not osp.isfile(path):
         raise UserError(
@@ -221,13 +218,13 @@ def _candidates(path: str, cfg: Config) -> dict:
             'that started it'
         )
     found = read_candidates(path)
-    unknown = unknown_names(found['teachers'], cfg.model.teachers)
-    if unknown or 'seed' not in found:
+    unknown = unknown_names(found.teachers, cfg.model.teachers)
+    if unknown or found.seed is None:
         wrong = f'the config has no teachers {unknown}' if unknown else 'seed is missing'
         raise UserError(f'{path}: {wrong}; run the search again, which writes it anew')
     lanes = list(cfg.model.get('lanes') or ['search'])
-    for number, candidate in enumerate(found['candidates']):
-        unknown = unknown_names([candidate.get('lane', lanes[0])], lanes)
+    for number, candidate in enumerate(found.candidates):
+        unknown = unknown_names([candidate.lane or lanes[0]], lanes)
         if unknown:
             raise UserError(
                 f'{path}: candidates[{number}]: lane {unknown} is none of the config, {lanes}'
@@ -251,17 +248,13 @@ def import_custom(cfg: Config) -> None:
         import_modules_from_strings(**cfg.custom_imports)
 
 
-def finished_results(folder: str, config_sha256: str) -> dict | None:
-    """The results in ``folder``, if they are there and of that config."""
+def finished_results(folder: str, config_sha256: str) -> Results | None:
+    """Read the results in ``folder``, if they are there and of that config."""
     try:
-        results = read_json(osp.join(folder, RESULTS))
+        results = read_results(osp.join(folder, RESULTS))
     except UserError:
         return None
-    return (
-        results
-        if isinstance(results, dict) and results.get('config_sha256') == config_sha256
-        else None
-    )
+    return results if results.config_sha256 == config_sha256 else None
 
 
 def _processes(noted: Mapping[str, Any]) -> int:

@@ -1,17 +1,17 @@
 """The results of an evaluation, written as files and as a table."""
 
 import os.path as osp
-from typing import Any
 
-from mmdynakd.files import write_json, write_text
+from mmdynakd.files import write_text
 from mmdynakd.report import results_table
+from mmdynakd.values import Results, write
 
 from .plan import RESULTS
 
 TABLE = 'results.md'
 
 
-def write_results(out_dir: str, results: dict[str, Any], metric: str) -> str:
+def write_results(out_dir: str, results: Results, metric: str) -> str:
     """Write ``results.json`` and ``results.md``.
 
     Args:
@@ -24,6 +24,6 @@ def write_results(out_dir: str, results: dict[str, Any], metric: str) -> str:
     """
     table = results_table(results, metric)
     write_text(out_dir, TABLE, table)
-    path = write_json(out_dir, RESULTS, results)
+    path = write(out_dir, RESULTS, results)
     student = osp.join(out_dir, 'student.pth')
     return f'{table}\nresults: {path}\nstudent: {student} (config student.py)'

@@ -1,4 +1,7 @@
-"""What a person sees: files, tables and figures."""
+"""What a person sees: results become tables and figures.
+
+Nothing here decides, chooses or reads.
+"""
 
 from .comparison import compare, comparison_table, write_comparison
 from .figures import plot_theta

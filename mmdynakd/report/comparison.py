@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from scipy.special import stdtrit
 
 from mmdynakd.files import write_json, write_text
+from mmdynakd.values import LaneResult, MethodResult, Results, plain
 
 from .seeds import spread_text
 
@@ -18,7 +19,22 @@ def paired_interval(
 ) -> tuple[float, tuple[float, float] | None]:
     """Mean of ``first − second`` pair by pair, and its 95% confidence interval.
 
-    The interval is Student's, ``m ± t_{0.975, n−1} s / √n`` over the n seeds; None for one seed.
+    The interval is Student's, ``m ± t_{0.975, n−1} s / √n`` over the n seeds.
+
+    Args:
+        first: one number for each seed.
+        second: the same seeds of what it is compared with.
+
+    Returns:
+        The mean, and ``(low, high)`` or, with one seed, None.
+
+    Raises:
+        ValueError: the lengths differ.
+
+    Examples:
+        >>> mean, (low, high) = paired_interval([71.0, 72.0, 73.0], [70.0, 70.0, 70.0])
+        >>> mean, round(low, 2), round(high, 2)
+        (2.0, -0.48, 4.48)
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
     mean = statistics.fmean(differences)
@@ -32,62 +48,98 @@ def paired_interval(
     return mean, (mean - half, mean + half)
 
 
-def compare(runs: Sequence[Mapping], metric: str = 'accuracy/top1') -> list[dict]:
-    """One row a method over the seeds, DynaKD first, the others by their mean on test.
+def compare(runs: Sequence[Results], metric: str = 'accuracy/top1') -> list[MethodResult]:
+    """Compares every method with DynaKD, seed by seed.
+
+    DynaKD's row is the lane that each run selected on val; its other candidates are left out.
 
     Args:
-        runs: contents of ``results.json``, one a seed. DynaKD's row is the lane that each selected
-            on val; its other candidates are left out.
-        metric: in per cent.
+        runs: one for each seed.
+        metric: to compare, in per cent.
 
     Returns:
-        ``dict(method, seeds, val, test, difference, interval)``: val and test are lists over the
-            seeds that have the
-        method, the difference is the method's test minus DynaKD's of the same seeds.
+        DynaKD first, then the baselines, best mean on test first.
+
+    Examples:
+        >>> from mmdynakd.values import typed
+        >>> def row(name, role, top1):
+        ...     return dict(name=name, role=role, val=dict(top1=top1), test=dict(top1=top1))
+        >>> run = typed(
+        ...     dict(
+        ...         selected='cat1',
+        ...         selection='highest val',
+        ...         test_size=100,
+        ...         teachers=['a'],
+        ...         seed=0,
+        ...         epochs=1,
+        ...         device='CPU',
+        ...         versions={},
+        ...         lanes=[row('cat1', 'candidate', 72.0), row('ce', 'baseline', 70.0)],
+        ...     ),
+        ...     Results,
+        ... )
+        >>> [(method.method, method.difference) for method in compare([run], 'top1')]
+        [('DynaKD (Cat*)', 0.0), ('ce', -2.0)]
     """
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    found: dict[str, list[tuple[LaneResult, LaneResult]]] = {}
     for results in runs:
-        rows = {row['name']: row for row in results['lanes']}
-        ours = rows[results['selected']]
-        kept = {
-            OURS: ours,
-            **{name: row for name, row in rows.items() if row['role'] == 'baseline'},
-        }
-        for name, row in kept.items():
-            found.setdefault(name, []).append(
-                (row['val'][metric], row['test'][metric], ours['test'][metric])
-            )
-    table = []
-    for name, values in found.items():
-        val, test, ours = map(list, zip(*values))
-        difference, interval = paired_interval(test, ours)
-        table.append(
-            dict(
-                method=name,
-                seeds=len(test),
-                val=val,
-                test=test,
-                difference=difference,
-                interval=interval,
-            )
-        )
-    return sorted(table, key=lambda row: (row['method'] != OURS, -statistics.fmean(row['test'])))
+        ours = results.chosen
+        for name, row in _methods(results).items():
+            found.setdefault(name, []).append((row, ours))
+    methods = [_method(name, pairs, metric) for name, pairs in found.items()]
+    return sorted(methods, key=lambda row: (row.method != OURS, -statistics.fmean(row.test)))
 
 
-def comparison_table(runs: Sequence[Mapping], metric: str = 'accuracy/top1') -> str:
-    """Markdown of :func:`compare`, with what the numbers are below it."""
+def _methods(results: Results) -> Mapping[str, LaneResult]:
+    """The lanes to compare, by the name of their method."""
+    baselines = {row.name: row for row in results.lanes if row.role == 'baseline'}
+    return {OURS: results.chosen, **baselines}
+
+
+def _method(name: str, pairs: Sequence[tuple[LaneResult, LaneResult]], metric: str) -> MethodResult:
+    test = tuple(row.test[metric] for row, _ in pairs)
+    difference, interval = paired_interval(test, [ours.test[metric] for _, ours in pairs])
+    return MethodResult(
+        method=name,
+        seeds=len(test),
+        val=tuple(row.val[metric] for row, _ in pairs),
+        test=test,
+        difference=difference,
+        interval=interval,
+    )
+
+
+def comparison_table(runs: Sequence[Results], metric: str = 'accuracy/top1') -> str:
+    """Makes the Markdown table of :func:`compare`, and says below it what the numbers are.
+
+    Args:
+        runs: one for each seed.
+        metric: to compare, in per cent.
+
+    Examples:
+        >>> from mmdynakd.values import typed
+        >>> scores = dict(val=dict(top1=72.0), test=dict(top1=71.0))
+        >>> run = typed(
+        ...     dict(
+        ...         selected='cat1',
+        ...         selection='highest val',
+        ...         test_size=100,
+        ...         teachers=['a'],
+        ...         seed=0,
+        ...         epochs=1,
+        ...         device='CPU',
+        ...         versions=dict(mmdynakd='0.2.0', torch='2.11.0'),
+        ...         lanes=[dict(name='cat1', role='candidate', **scores)],
+        ...     ),
+        ...     Results,
+        ... )
+        >>> print(comparison_table([run], 'top1').splitlines()[2])
+        | DynaKD (Cat*) | 72.00 | 71.00 | – | – |
+    """
     lines = ['| method | val | test | test minus DynaKD | 95% interval |', '|---|---|---|---|---|']
-    for row in compare(runs, metric):
-        same = row['method'] == OURS
-        interval = (
-            '–' if same or row['interval'] is None else '{:+.2f} … {:+.2f}'.format(*row['interval'])
-        )
-        lines.append(
-            f'| {row["method"]} | {spread_text(row["val"])} | {spread_text(row["test"])} | '
-            f'{"–" if same else format(row["difference"], "+.2f")} | {interval} |'
-        )
+    lines += [_line(row) for row in compare(runs, metric)]
     first = runs[0]
-    seeds = ', '.join(str(run['seed']) for run in runs)
+    seeds = ', '.join(str(run.seed) for run in runs)
     several = (
         "mean ± standard deviation over the seeds; the interval is Student's, of the paired "
         'differences'
@@ -96,16 +148,36 @@ def comparison_table(runs: Sequence[Mapping], metric: str = 'accuracy/top1') -> 
     )
     lines += [
         '',
-        f'{metric} of the last epoch ({first["epochs"]} epochs), in per cent; seeds {seeds}; '
-        f'{several}. '
-        f'Nothing was selected on test ({first["test_size"]} images); DynaKD is the best of its '
-        f'candidates on val, which flatters its val accuracy. {first["device"]}, '
-        f'mmdynakd {first["versions"]["mmdynakd"]}, torch {first["versions"]["torch"]}.',
+        f'{metric} of the last epoch ({first.epochs} epochs), in per cent; seeds {seeds}; '
+        f'{several}. Nothing was selected on test ({first.test_size} images); DynaKD is the best '
+        f'of its candidates on val, which flatters its val accuracy. {first.device}, '
+        f'mmdynakd {first.versions["mmdynakd"]}, torch {first.versions["torch"]}.',
     ]
     return '\n'.join(lines) + '\n'
 
 
-def write_comparison(folder: str, runs: Sequence[Mapping], metric: str = 'accuracy/top1') -> str:
-    """Writes ``comparison.json`` and ``comparison.md``; returns the path of the table."""
-    write_json(folder, 'comparison.json', compare(runs, metric))
+def _line(row: MethodResult) -> str:
+    scores = f'| {row.method} | {spread_text(row.val)} | {spread_text(row.test)} |'
+    if row.method == OURS:
+        return f'{scores} – | – |'
+    interval = '–' if row.interval is None else '{:+.2f} … {:+.2f}'.format(*row.interval)
+    return f'{scores} {row.difference:+.2f} | {interval} |'
+
+
+def write_comparison(folder: str, runs: Sequence[Results], metric: str = 'accuracy/top1') -> str:
+    """Writes ``comparison.json``, a list of the rows, and ``comparison.md``.
+
+    Args:
+        folder: where to write.
+        runs: one for each seed.
+        metric: to compare, in per cent.
+
+    Returns:
+        The path of the table.
+
+    Examples:
+        >>> write_comparison('work_dirs/study', runs)  # doctest: +SKIP
+        'work_dirs/study/comparison.md'
+    """
+    write_json(folder, 'comparison.json', plain(compare(runs, metric)))
     return write_text(folder, 'comparison.md', comparison_table(runs, metric))

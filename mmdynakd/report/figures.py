@@ -1,27 +1,43 @@
+"""Figures as PNG files."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mmdynakd.files import whole
+from mmdynakd.values import Candidate, ThetaPoint
+from mmdynakd.values.fields import Theta
 
 
-def plot_theta(history: list[dict], snapshots: list[dict], path: str) -> None:
-    """Draws θ over the iterations of a search, a line a teacher and a mark a candidate, to a PNG
-    file.
+def plot_theta(history: Sequence[ThetaPoint], snapshots: Sequence[Candidate], path: str) -> None:
+    """Draws θ over the iterations of a search: a line for each teacher, a mark for each candidate.
 
     Args:
-        history: points ``dict(step, theta)`` of one lane, θ by teacher.
-        snapshots: ``dict(name, step)``.
-        path: where to.
+        history: points of one lane, at least one.
+        snapshots: candidates to mark.
+        path: of the PNG file.
+
+    Examples:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, 'theta.png')
+        ...     plot_theta([ThetaPoint(step=0, lane='search', theta=dict(a=1.0))], [], path)
+        ...     os.path.isfile(path)
+        True
     """
     figure, axes = _canvas(7, 4)
-    steps = [point['step'] for point in history]
-    for teacher in history[0]['theta']:
-        axes.plot(steps, [point['theta'][teacher] for point in history], label=teacher)
+    steps = [point.step for point in history]
+    for teacher in history[0].theta:
+        axes.plot(steps, [point.theta[teacher] for point in history], label=teacher)
     for snapshot in snapshots:
-        axes.axvline(snapshot['step'], color='0.8', linewidth=0.8, zorder=0)
+        if snapshot.step is None:  # a fixed point was not taken anywhere
+            continue
+        axes.axvline(snapshot.step, color='0.8', linewidth=0.8, zorder=0)
         axes.annotate(
-            snapshot['name'],
-            (snapshot['step'], 1.0),
+            snapshot.name,
+            (snapshot.step, 1.0),
             rotation=90,
             ha='right',
             va='top',
@@ -38,13 +54,21 @@ def plot_theta(history: list[dict], snapshots: list[dict], path: str) -> None:
     _save(figure, path)
 
 
-def plot_classes(theta: dict[str, list[float]], title: str, path: str) -> None:
-    """Draws a class-conditional θ, a row a teacher and a column a class, to a PNG file.
+def plot_classes(theta: Theta, title: str, path: str) -> None:
+    """Draws a class-conditional θ: a row for each teacher, a column for each class.
 
     Args:
-        theta: ``{teacher: [θ_i of each class]}``.
+        theta: ``{teacher: [probability of each class]}``.
         title: of the figure.
-        path: where to.
+        path: of the PNG file.
+
+    Examples:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, 'classes.png')
+        ...     plot_classes(dict(a=[0.5, 1.0], b=[0.5, 0.0]), 'θ of each class', path)
+        ...     os.path.isfile(path)
+        True
     """
     figure, axes = _canvas(9, 1 + 0.4 * len(theta))
     image = axes.imshow(
@@ -55,7 +79,7 @@ def plot_classes(theta: dict[str, list[float]], title: str, path: str) -> None:
     _save(figure, path)
 
 
-def _canvas(width: float, height: float):
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout='constrained')
     FigureCanvasAgg(figure)  # no display, and no global state of pyplot
     return figure, figure.add_subplot()

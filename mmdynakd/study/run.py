@@ -10,24 +10,25 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from msgspec import structs
 
 from mmdynakd.diagnostics.teachers import run_check
-from mmdynakd.errors import UserError
 from mmdynakd.evaluation import Plan, evaluate
 from mmdynakd.evaluation.lanes import search_hook
 from mmdynakd.evaluation.plan import RESULTS, EvaluationSettings
-from mmdynakd.files import read_json, write_json
 from mmdynakd.launch.config import keep_teacher_order
 from mmdynakd.launch.run import train
 from mmdynakd.names import unknown_names
 from mmdynakd.report import write_comparison
-from mmdynakd.values.reading import read_results
+from mmdynakd.values import Results, TeacherReport, read, read_results, write
 
 from .chains import CHAINS, UNSCALED
 
 KEYS = {'seeds', 'assistants', 'ranks'}
 TEACHERS = 'teachers.json'
 FIRST, LATER = '.', 'later'  # folders of a seed
+
+Chain = dict[str, Any]  # entries of model.teachers by name, strong to weak
 
 
 def run_study(cfg: Config, seeds: Sequence[int] | None = None) -> str:
@@ -99,15 +100,15 @@ class _Study:
         results = [self._joined(seed, parts) for seed in finished]
         return write_comparison(self.cfg.work_dir, results, self.hook.metric)
 
-    def _search(self, seed: int) -> dict:
+    def _search(self, seed: int) -> Results:
         """DynaKD and the rivals that are lanes beside it."""
         cfg = self._derived(self._folder(f'seed{seed}'), seed)
         keep_teacher_order(cfg)
         train(cfg)
         return read_results(osp.join(cfg.work_dir, RESULTS), self.hook.metric)
 
-    def _assistants(self, kind: str, seed: int) -> dict[str, dict]:
-        """Train the chain's assistants; ``{name: entry of teachers}``, the first teacher in front."""
+    def _assistants(self, kind: str, seed: int) -> Chain:
+        """Train the chain's assistants."""
         teachers = self.cfg.model.teachers
         strongest, *others = teachers
         chain = {strongest: copy.deepcopy(teachers[strongest])}
@@ -120,7 +121,7 @@ class _Study:
             chain[own] = dict(model=copy.deepcopy(model), checkpoint=checkpoint)
         return chain
 
-    def _later(self, seed: int, chains: Mapping[str, Mapping], first: dict) -> None:
+    def _later(self, seed: int, chains: Mapping[str, Chain], first: Results) -> None:
         """The methods that need assistants, or the results ``first`` of the seed's first run."""
         lanes: dict[str, Mapping[str, Any]] = {}
         teachers = dict(self.cfg.model.teachers)
@@ -132,10 +133,10 @@ class _Study:
         cfg = self._derived(self._folder(f'seed{seed}', LATER), seed)
         self._evaluate(cfg, lanes, teachers, seed)
 
-    def _ranked(self, first: dict) -> dict[str, Mapping[str, Any]]:
+    def _ranked(self, first: Results) -> dict[str, Mapping[str, Any]]:
         """SKDBERT's lanes: ranks of the teachers, and of the students that they taught alone."""
         names = list(self.cfg.model.teachers)
-        val = {row['name']: row['val'][self.hook.metric] for row in first['lanes']}
+        val = {row.name: row.val[self.hook.metric] for row in first.lanes}
         missing = [f'only_{name}' for name in names if f'only_{name}' not in val]
         if missing:
             raise ValueError(
@@ -151,7 +152,7 @@ class _Study:
         }
 
     def _evaluate(
-        self, cfg: Config, lanes: Mapping[str, Mapping[str, Any]], teachers: Mapping, seed: int
+        self, cfg: Config, lanes: Mapping[str, Mapping[str, Any]], teachers: Chain, seed: int
     ) -> None:
         """Train lanes that search nothing, on the schedule of the search's evaluation."""
         cfg.model.teachers = copy.deepcopy(dict(teachers))
@@ -184,16 +185,11 @@ class _Study:
         path = self._folder(TEACHERS)
         if not osp.exists(path):
             report = run_check(self.cfg, ['val'])
-            for warning in report['warnings']:
+            for warning in report.warnings:
                 print_log(warning, 'current', logging.WARNING)
-            write_json(self.cfg.work_dir, TEACHERS, report)
-        try:
-            return {row['name']: float(row['val']) for row in read_json(path)['teachers']}
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f'{path} is not a report on teachers ({error!r}): remove it, and it is measured '
-                'again'
-            ) from error
+            write(self.cfg.work_dir, TEACHERS, report)
+        kept = read(path, TeacherReport, 'remove it, and it is measured again')
+        return {teacher.name: teacher.val for teacher in kept.teachers}
 
     def _folder(self, *parts: str) -> str:
         return osp.join(self.cfg.work_dir, *parts)
@@ -201,11 +197,9 @@ class _Study:
     def _is_finished(self, seed: int, parts: Sequence[str]) -> bool:
         return all(osp.exists(self._folder(f'seed{seed}', part, RESULTS)) for part in parts)
 
-    def _joined(self, seed: int, parts: Sequence[str]) -> dict:
+    def _joined(self, seed: int, parts: Sequence[str]) -> Results:
         """The results of a seed, of all its runs."""
         paths = [self._folder(f'seed{seed}', part, RESULTS) for part in parts]
         results, *later = [read_results(path, self.hook.metric) for path in paths]
-        results['lanes'] += [
-            dict(row, role='baseline') for other in later for row in other['lanes']
-        ]
-        return results
+        rivals = [structs.replace(row, role='baseline') for other in later for row in other.lanes]
+        return structs.replace(results, lanes=(*results.lanes, *rivals))

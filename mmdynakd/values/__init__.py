@@ -1,1 +1,43 @@
-"""What rooms hand to one another and what their files hold: typed, frozen, read and written."""
+"""What rooms hand to one another and what their files hold: typed, frozen, read and written.
+
+Nothing here computes or decides; tables and figures of these values are in ``report/``.
+"""
+
+from .base import Value
+from .candidates import Candidate, Candidates, read_candidates
+from .comparison import MethodResult
+from .files import FORMAT, plain, read, typed, write
+from .results import (
+    LaneResult,
+    LaneSummary,
+    Moments,
+    Results,
+    RunFacts,
+    read_results,
+)
+from .teachers import CheckedTeacher, TeacherReport
+from .theta import ThetaPoint, check_theta, is_by_class
+
+__all__ = [
+    'FORMAT',
+    'Candidate',
+    'Candidates',
+    'CheckedTeacher',
+    'LaneResult',
+    'LaneSummary',
+    'MethodResult',
+    'Moments',
+    'Results',
+    'RunFacts',
+    'TeacherReport',
+    'ThetaPoint',
+    'Value',
+    'check_theta',
+    'is_by_class',
+    'plain',
+    'read',
+    'read_candidates',
+    'read_results',
+    'typed',
+    'write',
+]

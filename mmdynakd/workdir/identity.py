@@ -11,6 +11,7 @@ from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdynakd.values import RunFacts
 from mmdynakd.version import __version__
 
 PACKAGES = (
@@ -37,10 +38,10 @@ OF_A_RUN = {
 }
 
 
-def run_facts(runner: Runner, model: nn.Module) -> dict:
+def run_facts(runner: Runner, model: nn.Module) -> RunFacts:
     """Seed, epochs, teachers, versions, hardware and the hash of the whole config of a run."""
-    return dict(
-        teachers=model.ensemble.names,
+    return RunFacts(
+        teachers=tuple(model.ensemble.names),
         seed=runner.seed,
         draw_seed=model.draw_seed,
         epochs=runner.max_epochs,

@@ -44,3 +44,15 @@ RESULTS = dict(
         ),
     ],
 )
+
+
+def holds(found, content) -> bool:
+    """Whether what was read has all that the file has, as it was, and elsewhere its defaults."""
+    if isinstance(found, dict) and isinstance(content, dict):
+        return content.keys() <= found.keys() and all(
+            holds(value, content[key]) if key in content else value in (None, [], 0)
+            for key, value in found.items()
+        )
+    if isinstance(found, list) and isinstance(content, list):
+        return len(found) == len(content) and all(map(holds, found, content))
+    return found == content and isinstance(found, bool) == isinstance(content, bool)

@@ -355,7 +355,9 @@ def test_a_sha256_may_be_given_for_a_url_and_a_path(hub, served, monkeypatch, tm
             ):
                 load_checkpoint_into(build(), dict(path=str(path), sha256=bad), name='t')
         for form in (digest[:7], digest.upper(), 5, digest + '0'):
-            with pytest.raises(CheckpointError, match='sha256 must be 8 to 64 lowercase hex digits'):
+            with pytest.raises(
+                CheckpointError, match='sha256 must be 8 to 64 lowercase hex digits'
+            ):
                 load_checkpoint_into(build(), dict(path=str(path), sha256=form), name='t')
 
 

@@ -6,10 +6,10 @@ import copy
 import json
 
 import pytest
-from written import CANDIDATES, RESULTS, THETA
+from written import CANDIDATES, RESULTS, THETA, holds
 
 from mmdynakd.errors import UserError
-from mmdynakd.values.reading import read_candidates, read_results
+from mmdynakd.values import plain, read_candidates, read_results
 
 
 def changed(content: dict, path: str, value) -> dict:
@@ -33,12 +33,12 @@ def written(tmp_path, content) -> str:
 
 
 def test_valid_files_are_read_as_they_are(tmp_path):
-    assert read_candidates(written(tmp_path, CANDIDATES)) == CANDIDATES
-    assert read_results(written(tmp_path, RESULTS), 'accuracy/top1') == RESULTS
+    assert plain(read_candidates(written(tmp_path, CANDIDATES))) == CANDIDATES
+    assert holds(plain(read_results(written(tmp_path, RESULTS), 'accuracy/top1')), RESULTS)
     by_class = changed(CANDIDATES, 'candidates.0.theta', dict(a=[0.5, 1.0], b=[0.5, 0.0]))
-    assert read_candidates(written(tmp_path, by_class)) == by_class
+    assert plain(read_candidates(written(tmp_path, by_class))) == by_class
     minimal = dict(teachers=['a'], candidates=[dict(name='x', theta=dict(a=1))])
-    assert read_candidates(written(tmp_path, minimal)) == minimal
+    assert holds(plain(read_candidates(written(tmp_path, minimal))), minimal)
 
 
 TEXTS = {

@@ -15,16 +15,16 @@ from mmdynakd.evaluation.evaluate import evaluate
 from mmdynakd.evaluation.lanes import baseline_lanes, candidate_lanes
 from mmdynakd.evaluation.plan import CANDIDATES, Plan, plan_evaluation
 from mmdynakd.evaluation.rehearsal import rehearse
-from mmdynakd.files import write_json
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
+from mmdynakd.values import Candidate, Candidates, write
 
 from .results import check_loops, check_metric
 from .search_course import STATE, SearchCourse, label
 from .theta_watch import ThetaWatch
 
-EVALUATE = 'python tools/evaluate_candidates.py'
+EVALUATE = 'mmdynakd evaluate'
 
 
 @HOOKS.register_module()
@@ -47,7 +47,7 @@ class CandidateEvaluationHook(Hook):
             ``dict(train_cfg=dict(max_epochs=240))``; what they change is tried before the search.
         metric: validation metric, higher is better, that chooses among the candidates.
         interval: iterations between two points of the θ curve.
-        evaluate: False stops after ``candidates.json``: ``tools/evaluate_candidates.py`` evaluates
+        evaluate: False stops after ``candidates.json``: ``mmdynakd evaluate`` evaluates
             them, as independent runs, on this machine or on a cluster.
 
     Raises:
@@ -107,7 +107,8 @@ class CandidateEvaluationHook(Hook):
             )
         self._check_lanes(runner, self._fixed(algorithm))
         lane, teachers = _first_lane(algorithm), _teachers(algorithm)
-        trial = dict(name='cat1', lane=lane, theta=dict.fromkeys(teachers, 1 / len(teachers)))
+        uniform = dict.fromkeys(teachers, 1 / len(teachers))
+        trial = Candidate(name='cat1', lane=lane, theta=uniform)
         rehearse(runner, self._plan(runner, [trial]))
         self._searching = True
         self._watch.begin(runner)
@@ -133,7 +134,7 @@ class CandidateEvaluationHook(Hook):
         checkpoint[STATE] = dict(self._course.state_dict(), start=self._watch.start)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Takes the course up again; ``load_from`` takes another search's weights, not its course."""
+        """Takes the course up again; ``load_from`` takes weights, not another search's course."""
         state = checkpoint.get(STATE)
         if state is not None and runner._resume:
             self._course.load_state_dict(state)
@@ -149,7 +150,7 @@ class CandidateEvaluationHook(Hook):
         candidates, merged = merge_candidates(competing)
         for candidate in merged:
             print_log(
-                f'candidate {candidate["name"]} equals {candidate["same_as"]} '
+                f'candidate {candidate.name} equals {candidate.same_as} '
                 f'(total variation < {SAME}): evaluated once',
                 'current',
             )
@@ -165,15 +166,15 @@ class CandidateEvaluationHook(Hook):
         print_log('search done', 'current')
         evaluate(plan, fresh=not (runner._resume and plan.has_begun()))
 
-    def _plan(self, runner: Runner, candidates: list[dict[str, Any]]) -> Plan:
+    def _plan(self, runner: Runner, candidates: Sequence[Candidate]) -> Plan:
         teachers = _teachers(algorithm_of(runner))
         return plan_evaluation(runner.cfg, self, candidates, teachers, [runner.seed])
 
-    def _fixed(self, algorithm: nn.Module) -> list[dict[str, Any]]:
+    def _fixed(self, algorithm: nn.Module) -> list[Candidate]:
         """The fixed candidates; they compete under the settings of the first lane that searches."""
         return fixed_candidates(self.fixed_candidates, _teachers(algorithm), _first_lane(algorithm))
 
-    def _check_lanes(self, runner: Runner, fixed: list[dict[str, Any]]) -> None:
+    def _check_lanes(self, runner: Runner, fixed: Sequence[Candidate]) -> None:
         algorithm = algorithm_of(runner)
         baselines = baseline_lanes(self.baselines, self.single_teachers, _teachers(algorithm))
         labels = [
@@ -201,16 +202,17 @@ class CandidateEvaluationHook(Hook):
         self._course.observe(runner, step)
 
     def _write(
-        self, runner: Runner, candidates: list[dict[str, Any]], merged: list[dict[str, Any]]
+        self, runner: Runner, candidates: Sequence[Candidate], merged: Sequence[Candidate]
     ) -> None:
         if not is_main_process():
             return
-        teachers = _teachers(algorithm_of(runner))
-        write_json(
-            runner.work_dir,
-            CANDIDATES,
-            dict(seed=runner.seed, teachers=teachers, candidates=candidates, merged=merged),
+        found = Candidates(
+            seed=runner.seed,
+            teachers=tuple(_teachers(algorithm_of(runner))),
+            candidates=tuple(candidates),
+            merged=tuple(merged),
         )
+        write(runner.work_dir, CANDIDATES, found)
         write_theta(runner.work_dir, self._course.history, self._course.snapshots)
 
 

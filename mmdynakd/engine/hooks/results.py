@@ -1,11 +1,12 @@
 """After training: choose on validation, export, test once, report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from msgspec import structs
 from torch import nn
 
 from mmdynakd.errors import UserError
@@ -15,6 +16,7 @@ from mmdynakd.export.student import export_student
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import suggestion
 from mmdynakd.registry import HOOKS
+from mmdynakd.values import LaneResult, Results, typed
 from mmdynakd.workdir.identity import run_facts
 
 
@@ -51,57 +53,51 @@ class ResultsHook(Hook):
             )
         check_loops(runner)
 
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        check_metric(self.metric, metrics)
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Checks that lanes are scored by the metric that will choose."""
+        check_metric(self.metric, metrics or {})
 
     def after_train(self, runner: Runner) -> None:
+        """Chooses, exports, tests, writes."""
         runner.val_loop.run()
-        val = runner.val_loop.lane_metrics
-        selected = choose(
-            self._candidates(runner), {name: [own[self.metric]] for name, own in val.items()}
-        )
+        val = {name: [own[self.metric]] for name, own in runner.val_loop.lane_metrics.items()}
+        selected = choose(self._candidates(runner), val)
         out_dir = self.out_dir or runner.work_dir
+        dataset = runner.test_loop.dataloader.dataset
         if is_main_process():
-            export_student(
-                runner.cfg,
-                _lanes(runner)[selected].student,
-                runner.test_loop.dataloader.dataset,
-                out_dir,
-            )
+            export_student(runner.cfg, _lanes(runner)[selected].student, dataset, out_dir)
         runner.test_loop.run()
-        results = dict(
+        results = Results(
             selected=selected,
             selection=rule(self.metric),
-            test_size=len(runner.test_loop.dataloader.dataset),
-            **run_facts(runner, algorithm_of(runner)),
-            lanes=[
-                dict(
-                    self._row(name, lane, val[name], runner.test_loop.lane_metrics[name]),
-                    skipped=runner.optim_wrapper.skipped.get(name, 0),
-                )
-                for name, lane in _lanes(runner).items()
-            ],
+            test_size=len(dataset),
+            **structs.asdict(run_facts(runner, algorithm_of(runner))),
+            lanes=tuple(self._row(runner, name) for name in _lanes(runner)),
         )
         if is_main_process():
-            said = write_results(out_dir, results, self.metric)
-            print_log(f'\n{said}', 'current')
+            print_log(f'\n{write_results(out_dir, results, self.metric)}', 'current')
 
     def _candidates(self, runner: Runner) -> list[str]:
         if self.candidates is not None:
             return self.candidates
         return [name for name, lane in _lanes(runner).items() if lane.selection.teachers]
 
-    def _row(self, name: str, lane: nn.Module, val: dict, test: dict) -> dict:
-        selection = lane.selection
-        competes = selection.teachers and (self.candidates is None or name in self.candidates)
+    def _row(self, runner: Runner, name: str) -> LaneResult:
+        selection = _lanes(runner)[name].selection
+        competes = selection.teachers and name in self._candidates(runner)
         row = dict(
             name=name,
             role='candidate' if competes else 'baseline',
             selection=selection.kind,
             teachers=selection.teachers,
             theta=None,
+            **{
+                split: {key: float(value) for key, value in loop.lane_metrics[name].items()}
+                for split, loop in (('val', runner.val_loop), ('test', runner.test_loop))
+            },
+            skipped=runner.optim_wrapper.skipped.get(name, 0),
         )
-        return {**row, **selection.summary(), 'val': _floats(val), 'test': _floats(test)}
+        return typed({**row, **selection.summary()}, LaneResult)
 
 
 def check_loops(runner: Runner) -> None:
@@ -124,7 +120,7 @@ def check_loops(runner: Runner) -> None:
             )
 
 
-def check_metric(metric: str, metrics: dict) -> None:
+def check_metric(metric: str, metrics: Mapping[str, float]) -> None:
     """Raises UserError if a lane was not scored by ``metric``."""
     found = sorted({key.split('/', 1)[1] for key in metrics})
     if metric not in found:
@@ -136,7 +132,3 @@ def check_metric(metric: str, metrics: dict) -> None:
 
 def _lanes(runner: Runner) -> nn.ModuleDict:
     return algorithm_of(runner).lanes
-
-
-def _floats(metrics: dict) -> dict[str, float]:
-    return {key: float(value) for key, value in metrics.items()}
