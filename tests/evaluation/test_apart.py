@@ -25,6 +25,7 @@ from mmdynakd.evaluation import worker as worker_module
 from mmdynakd.evaluation.executors.local import LocalExecutor
 from mmdynakd.evaluation.executors.slurm import SlurmExecutor
 from mmdynakd.evaluation.worker import assign, work
+from mmdynakd.values import read_results
 from mmdynakd.workdir.identity import config_hash
 from mmdynakd.workdir.runs import _note
 from tools import call
@@ -87,7 +88,8 @@ def test_runs_equal_lanes_side_by_side(search, fanned):
 
 def test_the_results_are_those_of_the_evaluation_side_by_side(search, fanned):
     work_dir, _, results, _ = fanned
-    assert results == read(work_dir, 'results.json') == read(search, 'results.json')
+    assert results == read_results(str(work_dir / 'results.json'))
+    assert read(work_dir, 'results.json') == read(search, 'results.json')
     assert (work_dir / 'results.md').read_text() == (search / 'results.md').read_text()
     assert same(weights(work_dir / 'student.pth'), weights(search / 'student.pth'))
     configs = [Config.fromfile(folder / 'student.py').to_dict() for folder in (search, work_dir)]
@@ -267,8 +269,8 @@ def test_a_run_has_as_many_processes_as_the_search(search, tmp_path):
     plan.lanes.pop('ce')
     plan.candidates.remove('cat2')
     results = evaluate(plan, LocalExecutor(cpus_per_run=1), out=io.StringIO())
-    assert results['processes'] == 2
-    assert results['iterations'] == 10
+    assert results.processes == 2
+    assert results.iterations == 10
     assert (
         read(work_dir / 'runs' / 'cat1-seed0', 'run.json')['work']['train_dataloader']['batch_size']
         == 16
@@ -337,7 +339,7 @@ def test_a_run_without_results_is_a_failure_once_they_had_time_to_be_seen(search
     plan, executor = read_plan(work_dir), Late()
     plan.lanes.pop('cat2')
     plan.candidates.remove('cat2')
-    assert evaluate(plan, executor, out=io.StringIO())['selected'] == 'cat1'
+    assert evaluate(plan, executor, out=io.StringIO()).selected == 'cat1'
     assert executor.polls >= 3
     executor.grace = 0.0
     work_dir = few(search, tmp_path / 'again')

@@ -26,6 +26,7 @@ from mmdynakd.report.progress import (
     progress_table,
     remaining,
 )
+from mmdynakd.values import read_results
 from tools import call, content
 
 METRIC = 'accuracy/top1'
@@ -218,7 +219,13 @@ def seeds(fanout_search, tmp_path):
         row = dict(rows[run.lane], role='candidate', val={METRIC: val}, test={METRIC: test})
         folder = Path(run.folder)
         folder.mkdir(parents=True)
-        made_up = dict(template, seed=run.seed, lanes=[row], config_sha256=run.config_sha256)
+        made_up = dict(
+            template,
+            selected=run.lane,
+            seed=run.seed,
+            lanes=[row],
+            config_sha256=run.config_sha256,
+        )
         (folder / 'results.json').write_text(json.dumps(made_up))
         for name in ('student.py', 'student.yml'):
             (folder / name).write_text((fanout_search / name).read_text())
@@ -231,8 +238,8 @@ def test_several_seeds_choose_by_the_mean_on_val(seeds):
     is of seed 1.
     """
     work_dir, plan, runs, numbers = seeds
-    results = collect(plan, runs)
-    assert results == read(work_dir, 'results.json')
+    collected, results = collect(plan, runs), read(work_dir, 'results.json')
+    assert collected == read_results(str(work_dir / 'results.json'))
     assert (results['selected'], results['student_seed'], results['seeds']) == (
         'cat2',
         1,
