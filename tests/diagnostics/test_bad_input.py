@@ -95,7 +95,7 @@ def cifar(loader: str, content: bytes | None, **options):
     return edit
 
 
-TRAIN_IT = 'python tools/train.py configs/teachers/middle_digits.py'
+TRAIN_IT = 'mmdynakd train configs/teachers/middle_digits.py'
 DATA = ['CIFAR100', 'cifar-100-python', 'set data_root to the folder']
 # what is wrong: how to make it so, the words of the message that say where and what to do
 CASES = {
