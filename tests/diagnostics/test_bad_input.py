@@ -482,14 +482,14 @@ COMMANDS = {
     'syntax': (
         ['{config}'],
         'model = dict(\nx = 1\n',
-        ['{config} (or a base of it) is no Python', 'line 1'],
+        ['{config} (or a base of it) is not Python', 'line 1'],
     ),
     'a name': (
         ['{config}'],
         'x = 1\nmodel = no_such_name\n',
         ['{config}, line 2', "'no_such_name' is not defined"],
     ),
-    'not UTF-8': (['{config}'], b'x = "\xff"\n', ['{config}', 'no UTF-8 text', 'position 5']),
+    'not UTF-8': (['{config}'], b'x = "\xff"\n', ['{config}', 'not UTF-8 text', 'position 5']),
     'no base': (['{config}'], "_base_ = ['no_such_base.py']\n", ['no_such_base.py']),
     'empty': (['{config}'], '', ['{config}: there is no model']),
     'a suffix': (['{config}.txt'], '', ['py/yml/yaml/json']),
