@@ -60,7 +60,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmdynakd', 'mmdynakd.*']),
-    # .mim, where MIM looks, has links to configs, tools and model-index.yml: a wheel gets the files.
+    # MIM looks in .mim, which links to configs, tools and model-index.yml; a wheel gets the files.
     package_data={'mmdynakd': ['py.typed', '.mim/**/*', '.mim/*']},
     entry_points={'console_scripts': ['mmdynakd = mmdynakd.cli.main:main']},
     install_requires=INSTALL_REQUIRES,

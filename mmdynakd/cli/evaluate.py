@@ -89,18 +89,18 @@ def run(args: argparse.Namespace) -> int | None:
     """Starts the runs and waits for them; an exit code where they did not all finish."""
     check(args)
     from mmdynakd.diagnostics.tool import LATER
-    from mmdynakd.evaluation import RunsFailed, check_lanes, evaluate, make_plan
+    from mmdynakd.evaluation import RunsFailedError, check_lanes, evaluate, read_plan
     from mmdynakd.evaluation.executors.choice import Request, make_executor
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the executor is stopped
-    plan = make_plan(args.results_dir, args.seeds)
+    plan = read_plan(args.results_dir, args.seeds)
     names = [field.name for field in dataclasses.fields(Request)]
     executor = make_executor(Request(**{name: getattr(args, name) for name in names}), plan)
     check_lanes(plan)
     again = f'the same command goes on where this one stopped:\n  {args.command}'
     try:
         evaluate(plan, executor, submit_only=args.submit_only)
-    except RunsFailed as error:
+    except RunsFailedError as error:
         print(f'error: {error}\n{again}', file=sys.stderr)
         return LATER
     except KeyboardInterrupt:

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs what is missing and prints the table."""
-    from mmdynakd.study.study import run_benchmark
+    from mmdynakd.study.run import run_study
 
-    table = run_benchmark(config_of(args), args.seeds)
+    table = run_study(config_of(args), args.seeds)
     with open(table, encoding='utf-8') as file:
         print(f'\n{file.read()}\nwritten to {table}')

@@ -13,8 +13,9 @@ from mmengine.config import Config
 
 from mmdynakd.diagnostics.determinism import compare
 from mmdynakd.diagnostics.teachers import run_check
-from mmdynakd.files import write_json, write_text
+from mmdynakd.files import write_text
 from mmdynakd.report.teachers_table import teachers_table
+from mmdynakd.values import write
 
 from .run import run, train
 
@@ -60,7 +61,7 @@ def report_teachers(
     places += [(osp.dirname(osp.abspath(out)), osp.basename(out))] if out else []
     for folder, name in places:
         os.makedirs(folder, exist_ok=True)
-        write_json(folder, name, report)
+        write(folder, name, report)
     if work_dir:
         write_text(work_dir, 'teachers.md', table)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mmdynakd.errors import UserError
 from mmdynakd.evaluation.plan import Plan
 
-from .base import Engine
+from .base import Executor
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Request:
     extra: Sequence[str] = ()
 
 
-def make_executor(request: Request, plan: Plan) -> Engine:
+def make_executor(request: Request, plan: Plan) -> Executor:
     """The executor for a plan's runs. Only its own module is imported: Ray may be absent.
 
     Raises:
         UserError: a run cannot have so many GPUs.
-        EngineError: the executor cannot work here, or not with these numbers.
+        ExecutorError: the executor cannot work here, or not with these numbers.
 
     Examples:
         >>> from types import SimpleNamespace
@@ -56,27 +56,27 @@ def make_executor(request: Request, plan: Plan) -> Engine:
     return MAKERS[request.executor](request, plan)
 
 
-def _local(request: Request, plan: Plan) -> Engine:
-    from .local import LocalEngine, visible_gpus
+def _local(request: Request, plan: Plan) -> Executor:
+    from .local import LocalExecutor, visible_gpus
 
     gpus = request.gpus_per_run
     if gpus is None:
         gpus = plan.processes if visible_gpus() else 0
-    return LocalEngine(request.jobs, request.cpus_per_run, gpus)
+    return LocalExecutor(request.jobs, request.cpus_per_run, gpus)
 
 
-def _ray(request: Request, plan: Plan) -> Engine:
-    from .ray_cluster import RayEngine
+def _ray(request: Request, plan: Plan) -> Executor:
+    from .ray_cluster import RayExecutor
 
-    return RayEngine(
+    return RayExecutor(
         request.address, request.cpus_per_run or 1, request.gpus_per_run or 0, request.retries
     )
 
 
-def _slurm(request: Request, plan: Plan) -> Engine:
-    from .slurm import SlurmEngine
+def _slurm(request: Request, plan: Plan) -> Executor:
+    from .slurm import SlurmExecutor
 
-    return SlurmEngine(
+    return SlurmExecutor(
         osp.join(plan.results_dir, 'runs', '.slurm'),
         request.jobs,
         request.cpus_per_run or 1,
