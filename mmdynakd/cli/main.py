@@ -10,7 +10,7 @@ from mmdynakd.version import __version__
 
 from .arguments import description_of
 
-COMMANDS = ('train', 'evaluate', 'study', 'test', 'check', 'demo')
+COMMANDS = ('train', 'evaluate', 'study', 'test', 'check', 'export', 'report', 'demo')
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
