@@ -18,7 +18,7 @@ help:  ## this list
 env: $(STAMP)  ## the environment, in $(VENV), from requirements/dev.lock
 
 demo: $(STAMP)  ## a small distillation from start to report
-	$(BIN)/python tools/demo.py $(ARGS)
+	$(BIN)/mmdynakd demo $(ARGS)
 
 test: $(STAMP)  ## the tests; ARGS='-m "not slow"' for the quick ones
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)

@@ -1,6 +1,4 @@
-"""Packaging of mmdynakd. MMEngine, MMCV and MMPretrain come by an extra, for two distributions of
-each exist.
-"""
+"""Packaging. MMEngine, MMCV and MMPretrain come by an extra: two distributions of each exist."""
 
 import re
 from pathlib import Path
@@ -48,20 +46,23 @@ EXTRAS_REQUIRE = {
         'setuptools<82',
     ],
     'onedl': ['onedl-mmengine>=0.10.12,<1', 'onedl-mmcv>=2.3.6,<2.4', 'onedl-mmpretrain>=1.3.6,<2'],
-    'ray': ['ray>=2.40,<3'],  # tools/evaluate_candidates.py --engine ray
-    'dev': ['hypothesis', 'mypy', 'nox', 'pytest', 'pytest-xdist', 'ruff'],
+    'ray': ['ray>=2.40,<3'],  # mmdynakd evaluate --executor ray
+    'dev': ['hypothesis', 'mypy', 'nox', 'openmim', 'pytest', 'pytest-xdist', 'ruff'],
 }
 
 setup(
     name='mmdynakd',
     version=VERSION,
-    description='Multi-teacher knowledge distillation that learns which teacher to draw (DynaKD, AAAI 2024), '
-    'for MMEngine, MMPretrain and MMRazor',
+    description='Multi-teacher knowledge distillation that learns which teacher to draw '
+    '(DynaKD, AAAI 2024), for MMEngine, MMPretrain and MMRazor',
     long_description=text('README.md'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmdynakd', 'mmdynakd.*']),
+    # MIM looks in .mim, which links to configs, tools and model-index.yml; a wheel gets the files.
+    package_data={'mmdynakd': ['py.typed', '.mim/**/*', '.mim/*']},
+    entry_points={'console_scripts': ['mmdynakd = mmdynakd.cli.main:main']},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
 )

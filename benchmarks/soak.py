@@ -3,7 +3,7 @@ stay what they were.
 
     python benchmarks/soak.py [--steps 20000] [--batch 4]
 
-A whole run as tools/train.py makes it, by MMEngine's Runner: theta and student learn in every step,
+A whole run as mmdynakd train makes it, by MMEngine's Runner: theta and student learn in every step,
 two teachers, with validation, checkpoints, logs and the observation of theta; then its evaluation.
 Metrics keep 500 values each, so that their bound is reached on the way; checkpoints are weighed
 without theta's curve, at most 1000 points that fill over a whole search. Ten rows. The ratio is

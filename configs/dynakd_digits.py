@@ -1,4 +1,4 @@
-# python tools/train.py configs/dynakd_digits.py     (its teachers first, or all of it: make demo)
+# mmdynakd train configs/dynakd_digits.py     (its teachers first, or all of it: mmdynakd demo)
 _base_ = ['_base_/datasets/digits.py', '_base_/students/digits_resnet8.py', '_base_/teachers/digits.py',
           '_base_/methods/dynakd_kd.py', '_base_/runtime.py']
 model = dict(architecture={{_base_.student}}, teachers={{_base_.teachers}})

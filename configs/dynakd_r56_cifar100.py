@@ -1,4 +1,4 @@
-# python tools/train.py configs/dynakd_r56_cifar100.py      (two GPUs: tools/dist_train.sh … 2)
+# mmdynakd train configs/dynakd_r56_cifar100.py      (two GPUs: tools/dist_train.sh … 2)
 # Teachers resnet56, resnet44, resnet32 -> student resnet20, 240 epochs of search, then of evaluation.
 # The public teachers know the images of val, on which theta is learned: as far as is told, they saw all 50,000.
 _base_ = ['_base_/datasets/cifar100_arrays.py', '_base_/students/cifar100_resnet20.py',

@@ -1,4 +1,4 @@
-# python tools/train.py configs/dynakd_r8_cifar100_cpu.py   (sized for two CPU cores: search 4 epochs, evaluation 2)
+# mmdynakd train configs/dynakd_r8_cifar100_cpu.py   (sized for two CPU cores: search 4 epochs, evaluation 2)
 # Teachers resnet8x4, resnet32, resnet14 -> student resnet8; others: --cfg-options model.teachers.NAME.checkpoint=…
 _base_ = ['_base_/datasets/cifar100.py', '_base_/students/cifar100_resnet8.py',
           '_base_/teachers/r8x4_r32_r14_cifar100.py', '_base_/methods/dynakd_kd.py',

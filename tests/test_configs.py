@@ -67,9 +67,9 @@ def test_all_were_found():
 @pytest.mark.parametrize('name', SEARCHES + TEACHERS + COMPOSED)
 def test_is_short_and_begins_with_its_command(name):
     lines = (CONFIGS / name).read_text(encoding='utf-8').splitlines()
-    tool = 'tools/benchmark.py' if name.startswith('benchmarks/') else 'tools/train.py'
+    command = 'study' if name.startswith('benchmarks/') else 'train'
     assert len(lines) <= 30
-    assert lines[0].split()[:4] == ['#', 'python', tool, f'configs/{name}']
+    assert lines[0].split()[:4] == ['#', 'mmdynakd', command, f'configs/{name}']
 
 
 @pytest.mark.parametrize('name', TEACHERS)

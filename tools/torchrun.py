@@ -1,5 +1,6 @@
-"""torchrun that says, after its own table, who ended first and how to go on: for dist_train.sh and
-dist_test.sh.
+"""torchrun that also says which process ended first and how to go on.
+
+For dist_train.sh and dist_test.sh; it says so below torchrun's own table.
 """
 
 import math
@@ -10,10 +11,11 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 PATIENCE = 20  # seconds, less than torchrun's
-MISTAKE = 2  # exit code of our tools for what is found before anything is trained
+MISTAKE = 2  # exit code of our commands for what is found before anything is trained
 
 
 def main() -> None:
+    """Runs torchrun; exits with 2 for a mistake found before training, else with the reason."""
     try:
         run.main()
     except ChildFailedError as error:
@@ -23,25 +25,25 @@ def main() -> None:
 
 
 def is_mistake(failures: dict[int, ProcessFailure]) -> bool:
-    """Whether all that ended did so for one reason, before anything was trained."""
+    """Whether all ended for the same reason before anything was trained."""
     ended = own_ends(failures).values()
     reasons = {f.message if isinstance(f.message, str) else f.message['message'] for f in ended}
     return len(reasons) == 1 and all(failure.exitcode == MISTAKE for failure in ended)
 
 
 def own_ends(failures: dict[int, ProcessFailure]) -> dict[int, ProcessFailure]:
-    """Without those that torchrun sent SIGTERM to because another had ended."""
+    """Those that ended by themselves, not by torchrun's SIGTERM after another had ended."""
     return {
         rank: failure for rank, failure in failures.items() if failure.exitcode != -signal.SIGTERM
     } or failures
 
 
 def explained(failures: dict[int, ProcessFailure]) -> str:
-    """Which rank ended the run: the first that was killed, else the first with an error of its own.
+    """Which rank ended the run: the first that was killed, else the first with its own error.
 
-    A killed one leaves no note of when, and the others' errors, of connections that it closed, may
-    be dated before. torchrun itself sends SIGKILL to those that do not follow its SIGTERM within
-    half a minute.
+    A killed rank leaves no note of when it was killed. The errors of the others, whose connections
+    to it broke, may be dated earlier. torchrun itself sends SIGKILL to processes that ignore its
+    SIGTERM for half a minute.
     """
     ended = own_ends(failures)
     errors = {rank: failure for rank, failure in ended.items() if failure.exitcode > 0}
@@ -62,8 +64,7 @@ def explained(failures: dict[int, ProcessFailure]) -> str:
     return (
         f'rank {rank} (process {failure.pid}) {why}; the other processes were ended too.\n'
         'The same command goes on from the last checkpoint, also with another number of processes '
-        'and batch sizes '
-        'to match (docs/distribution.md).'
+        'and batch sizes to match (docs/distribution.md).'
     )
 
 

@@ -1,6 +1,6 @@
-# python tools/benchmark.py configs/benchmarks/digits_all_methods.py
+# mmdynakd study configs/benchmarks/digits_all_methods.py
 # The same on scikit-learn's digits, resnet20, 14, 8 -> resnet8, 15 epochs: minutes on a CPU, to see it work. First its
-# teachers: python tools/train.py configs/teachers/resnet20_digits.py, likewise resnet14_digits.py, resnet8_digits.py.
+# teachers: mmdynakd train configs/teachers/resnet20_digits.py, likewise resnet14_digits.py, resnet8_digits.py.
 _base_ = ['../dynakd_digits.py', '../_base_/methods/rivals.py']
 _feature = dict(distiller={name: _base_.feature_distiller for name in _base_.teachers})
 custom_hooks = [dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=4, single_teachers=True,

@@ -1,4 +1,4 @@
-# python tools/benchmark.py configs/benchmarks/r56_ensemble_all_methods.py
+# mmdynakd study configs/benchmarks/r56_ensemble_all_methods.py
 # resnet56, 44, 32 -> resnet20 by every method, 240 epochs, three seeds: one table, paired with DynaKD.
 # TAKD and DGKD train resnet44 and resnet32 as assistants of resnet56 first, once.
 _base_ = ['../dynakd_r56_cifar100.py', '../_base_/methods/rivals.py']

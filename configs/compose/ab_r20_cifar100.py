@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/ab_r20_cifar100.py
+# mmdynakd train configs/compose/ab_r20_cifar100.py
 # AB: on which side of zero a neuron is, before the ReLU; beside KD, where the paper trains with it alone first.
 _base_ = '../_base_/compose_features.py'
 

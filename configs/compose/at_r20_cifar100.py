@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/at_r20_cifar100.py
+# mmdynakd train configs/compose/at_r20_cifar100.py
 # AT: attention maps of the three stages, summed over channels: one distiller serves teachers of any width.
 _base_ = '../_base_/compose_features.py'
 

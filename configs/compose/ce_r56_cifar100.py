@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/ce_r56_cifar100.py
+# mmdynakd train configs/compose/ce_r56_cifar100.py
 # The teacher's hard decision as label. A decision has no gradient: the losses are mixed, not the outputs.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(relaxation='losses', distiller=dict(

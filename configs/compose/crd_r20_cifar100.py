@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/crd_r20_cifar100.py
+# mmdynakd train configs/compose/crd_r20_cifar100.py
 # CRD: contrast with a memory bank a teacher, 51 MB each in GPU memory and checkpoints. Rows 0..44,999 of a bank are
 # train's images, the 5,000 after them val's.
 _base_ = '../_base_/compose_features.py'

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/cwd_r20_cifar100.py
+# mmdynakd train configs/compose/cwd_r20_cifar100.py
 # CWD: divergence of the channels' spatial distributions.
 _base_ = '../_base_/compose_features.py'
 _stage3 = dict(s3=dict(type='ModuleOutputs', source='backbone.layer3'))

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/dist_r56_cifar100.py
+# mmdynakd train configs/compose/dist_r56_cifar100.py
 # DIST: correlations within a sample and within a class; it compares the samples of a batch.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(student_loss_weight=1, distiller=dict(

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/dkd_r56_cifar100.py
+# mmdynakd train configs/compose/dkd_r56_cifar100.py
 # DKD: target and other classes apart. 'batchmean', since MMRazor's 'mean' is a sum over the batch; mixed losses, since
 # its masked probabilities of 0 leave the outputs no gradient.
 _base_ = '../dynakd_r56_cifar100.py'

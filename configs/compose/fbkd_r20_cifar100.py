@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/fbkd_r20_cifar100.py
+# mmdynakd train configs/compose/fbkd_r20_cifar100.py
 # FBKD, made for detectors: masks, pools and non-local relations, here of the last feature.
 _base_ = '../_base_/compose_features.py'
 _stage3 = dict(s3=dict(type='ModuleOutputs', source='backbone.layer3'))

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/fitnet_r20_cifar100.py
+# mmdynakd train configs/compose/fitnet_r20_cifar100.py
 # FitNet: the middle feature behind a connector a teacher; L2Loss divided by the number of elements.
 _base_ = '../_base_/compose_features.py'
 _stage2 = dict(s2=dict(type='ModuleOutputs', source='backbone.layer2'))

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/ft_paraphrasers_cifar100.py
+# mmdynakd train configs/compose/ft_paraphrasers_cifar100.py
 # FT, first stage: an autoencoder of every teacher's last feature (its encoder is the paraphraser); no student learns.
 _base_ = '../_base_/compose_features.py'
 

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/ft_r20_cifar100.py
+# mmdynakd train configs/compose/ft_r20_cifar100.py
 # FT, second stage: the student's factor follows the paraphrased one (ft_paraphrasers_cifar100.py, run first).
 _base_ = '../_base_/compose_features.py'
 

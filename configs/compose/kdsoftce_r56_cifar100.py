@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/kdsoftce_r56_cifar100.py
+# mmdynakd train configs/compose/kdsoftce_r56_cifar100.py
 # Soft cross entropy: KD without the constant of the teacher's entropy, which theta does see.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(distiller=dict(

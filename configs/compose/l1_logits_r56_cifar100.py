@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/l1_logits_r56_cifar100.py
+# mmdynakd train configs/compose/l1_logits_r56_cifar100.py
 # L1 distance of the logits, the mean over samples and classes.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(student_loss_weight=1, distiller=dict(

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/logitstd_r56_cifar100.py
+# mmdynakd train configs/compose/logitstd_r56_cifar100.py
 # KD + LogitStd: KD on standardized logits (tau 2, weight 9), beside the labels with weight 0.1.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(distiller=dict(

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/mgd_r20_cifar100.py
+# mmdynakd train configs/compose/mgd_r20_cifar100.py
 # MGD: the teacher's feature is generated from the student's, of which random pixels are masked.
 _base_ = '../_base_/compose_features.py'
 _stage3 = dict(s3=dict(type='ModuleOutputs', source='backbone.layer3'))

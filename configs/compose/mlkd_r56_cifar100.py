@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/mlkd_r56_cifar100.py
+# mmdynakd train configs/compose/mlkd_r56_cifar100.py
 # MLKD of one view: instance, batch and class level at five temperatures; it compares the samples of a batch.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(distiller=dict(

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/ofd_r20_cifar100.py
+# mmdynakd train configs/compose/ofd_r20_cifar100.py
 # OFD: features before the ReLU, the teacher's cut off at a margin, which its BatchNorm gives.
 _base_ = '../_base_/compose_features.py'
 

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/pkd_r20_cifar100.py
+# mmdynakd train configs/compose/pkd_r20_cifar100.py
 # PKD: squared distance of features whose channels are standardised: their Pearson correlation.
 _base_ = '../_base_/compose_features.py'
 _stage3 = dict(s3=dict(type='ModuleOutputs', source='backbone.layer3'))

@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/rkd_r20_cifar100.py
+# mmdynakd train configs/compose/rkd_r20_cifar100.py
 # RKD: distances and angles between the samples of a batch; one distiller serves teachers of any width.
 _base_ = '../_base_/compose_features.py'
 

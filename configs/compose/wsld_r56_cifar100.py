@@ -1,4 +1,4 @@
-# python tools/train.py configs/compose/wsld_r56_cifar100.py
+# mmdynakd train configs/compose/wsld_r56_cifar100.py
 # WSLD: soft labels weighted by sample. It detaches the teacher in its weights: the losses are mixed, not the outputs.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(student_loss_weight=1, relaxation='losses', distiller=dict(

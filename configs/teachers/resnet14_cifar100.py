@@ -1,4 +1,4 @@
-# python tools/train.py configs/teachers/resnet14_cifar100.py
+# mmdynakd train configs/teachers/resnet14_cifar100.py
 _base_ = ['../_base_/datasets/cifar100.py', '../_base_/schedules/cifar100_240e.py', '../_base_/runtime.py']
 model = dict(
     type='ImageClassifier',

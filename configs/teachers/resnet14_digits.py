@@ -1,4 +1,4 @@
-# python tools/train.py configs/teachers/resnet14_digits.py
+# mmdynakd train configs/teachers/resnet14_digits.py
 _base_ = ['../_base_/datasets/digits.py', '../_base_/schedules/digits_10e.py', '../_base_/runtime.py']
 model = dict(
     type='ImageClassifier',

@@ -1,47 +1,81 @@
-"""The arguments that commands share."""
+"""Arguments that several commands share."""
 
 import argparse
-import os
-import os.path as osp
+from typing import TYPE_CHECKING, TypedDict
 
-from mmengine.config import Config, DictAction
-
-from mmdynakd.diagnostics.keys import check_config, check_options
-from mmdynakd.launch.config import keep_teacher_order, read_config
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', help='config file')
+class Description(TypedDict):
+    """What ``add_parser`` takes to describe a command."""
+
+    help: str
+    description: str
+    formatter_class: type[argparse.HelpFormatter]
+
+
+def description_of(text: str | None) -> Description:
+    """From a module's docstring: its first line for the list of commands, all of it for its help.
+
+    Examples:
+        >>> description_of('Tests a checkpoint.')['help']
+        'tests a checkpoint'
+    """
+    text = text or ''
+    first = text.partition('\n')[0].rstrip('.')
+    return Description(
+        help=first[:1].lower() + first[1:],
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--debug``."""
+    parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--cfg-options``, as words that MMEngine parses once the config is read."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_cfg.max_epochs=10',
+    )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds the config and what goes with it: its overrides, the work dir, the launcher.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_config(parser)
+        >>> parser.parse_args(['a.py', '--cfg-options', 'x=1', 'y=2']).cfg_options
+        ['x=1', 'y=2']
+    """
+    parser.add_argument(
+        'config', help='config file, or the name of one that comes with the package'
+    )
     parser.add_argument(
         '--work-dir',
         help='where logs, checkpoints and results go (default: work_dirs/<config name>)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. train_cfg.max_epochs=10',
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
+    add_options(parser)
+    add_debug(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config file with the command line merged into it.
+def config_of(args: argparse.Namespace) -> 'Config':
+    """The config that the arguments of :func:`add_config` name.
 
     Raises:
-        UserError: a key that nobody would read; see also ``Config.fromfile``.
+        UserError: there is no such file, or a key that nobody would read.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config)
-    if args.cfg_options:
-        check_options(args.cfg_options, cfg, '--cfg-options')
-        cfg.merge_from_dict(args.cfg_options)
-    check_config(cfg)
-    cfg.launcher = args.launcher
-    name = osp.splitext(osp.basename(args.config))[0]
-    keep_teacher_order(cfg)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
-    return cfg
+    from mmdynakd.launch.config import load_config
+
+    return load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.local_rank)

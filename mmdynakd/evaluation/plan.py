@@ -192,7 +192,7 @@ def read_plan(work_dir: str, seeds: Sequence[int] | None = None) -> Plan:
     if noted is None:
         raise UserError(
             f'{osp.join(work_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
-            'tools/train.py leaves it'
+            'mmdynakd train leaves it'
         )
     cfg = Config(noted['config'], cfg_text=' ', filename=noted.get('filename'))
     cfg.work_dir = work_dir

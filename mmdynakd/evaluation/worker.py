@@ -87,7 +87,7 @@ def work(folder: str) -> None:
         raise UserError(
             f'{osp.join(folder, ASSIGNMENT)} is missing or damaged on {os.uname().nodename}: the '
             'results '
-            'must lie on a file system that all machines share; tools/evaluate_candidates.py '
+            'must lie on a file system that all machines share; mmdynakd evaluate '
             'writes it'
         )
     cfg, config_sha256 = found

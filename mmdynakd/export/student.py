@@ -16,7 +16,7 @@ def export_student(cfg: Config, student: nn.Module, dataset, out_dir: str) -> st
     (index) to a folder.
 
     MMPretrain's ``init_model`` and ``ImageClassificationInferencer`` take the first two, as
-    ``tools/test.py`` does. Its ``inference_model`` knows indexed models alone:
+    ``mmdynakd test`` does. Its ``inference_model`` knows indexed models alone:
     ``ModelHub.register_model_index`` takes the third, and the student's name there is that of the
     folder.
 

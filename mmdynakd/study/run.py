@@ -97,7 +97,7 @@ class _Study:
             if LATER in parts:
                 self._later(seed, chains, first)
         finished = [seed for seed in self.spec['seeds'] if self._is_finished(seed, parts)]
-        results = [self._joined(seed, parts) for seed in finished]
+        results = [joined(self.cfg.work_dir, seed, parts, self.hook.metric) for seed in finished]
         return write_comparison(self.cfg.work_dir, results, self.hook.metric)
 
     def _search(self, seed: int) -> Results:
@@ -197,9 +197,18 @@ class _Study:
     def _is_finished(self, seed: int, parts: Sequence[str]) -> bool:
         return all(osp.exists(self._folder(f'seed{seed}', part, RESULTS)) for part in parts)
 
-    def _joined(self, seed: int, parts: Sequence[str]) -> Results:
-        """The results of a seed, of all its runs."""
-        paths = [self._folder(f'seed{seed}', part, RESULTS) for part in parts]
-        results, *later = [read_results(path, self.hook.metric) for path in paths]
-        rivals = [structs.replace(row, role='baseline') for other in later for row in other.lanes]
-        return structs.replace(results, lanes=(*results.lanes, *rivals))
+
+def joined(work_dir: str, seed: int, parts: Sequence[str], metric: str) -> Results:
+    """The results of a seed of a study, of all its runs.
+
+    Args:
+        work_dir: of the study.
+        seed: a finished one.
+        parts: folders of the seed's runs, the search first; the lanes of the others become
+            baselines.
+        metric: that each lane must have.
+    """
+    paths = [osp.join(work_dir, f'seed{seed}', part, RESULTS) for part in parts]
+    results, *later = [read_results(path, metric) for path in paths]
+    rivals = [structs.replace(row, role='baseline') for other in later for row in other.lanes]
+    return structs.replace(results, lanes=(*results.lanes, *rivals))

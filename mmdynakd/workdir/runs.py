@@ -113,7 +113,7 @@ def read_run(work_dir: str) -> dict | None:
     path = osp.join(work_dir, RUN)
     if not osp.exists(path):
         return None
-    remedy = 'tools/train.py --fresh starts over beside what is there, --resume goes on from the newest checkpoint'
+    remedy = 'mmdynakd train --fresh starts over beside what is there, --resume goes on from the newest checkpoint'
     try:
         run = read_json(path)
     except UserError as error:
@@ -146,7 +146,7 @@ def _decide(cfg: Config, resume: str | None, fresh: bool) -> tuple[bool, str | N
     before = read_run(folder) if resume is None else None
     if before is None and resume is None and saved_checkpoints(cfg):
         raise RunError(
-            f'{folder} holds checkpoints, but no {RUN} says of what: tools/train.py --resume goes '
+            f'{folder} holds checkpoints, but no {RUN} says of what: mmdynakd train --resume goes '
             'on '
             'from the newest, --fresh starts over beside them, or give another --work-dir'
         )
@@ -192,7 +192,7 @@ def _check_same(folder: str, before: dict, now: dict) -> None:
     if differing:
         raise RunError(
             '\n  '.join([f'{folder} holds a run with other settings:', *differing])
-            + '\ntools/train.py --resume goes on with the new ones, --fresh starts over beside it; or give '
+            + '\nmmdynakd train --resume goes on with the new ones, --fresh starts over beside it; or give '
             'another --work-dir'
         )
 

@@ -95,7 +95,7 @@ def cifar(loader: str, content: bytes | None, **options):
     return edit
 
 
-TRAIN_IT = 'python tools/train.py configs/teachers/middle_digits.py'
+TRAIN_IT = 'mmdynakd train configs/teachers/middle_digits.py'
 DATA = ['CIFAR100', 'cifar-100-python', 'set data_root to the folder']
 # what is wrong: how to make it so, the words of the message that say where and what to do
 CASES = {
@@ -482,14 +482,14 @@ COMMANDS = {
     'syntax': (
         ['{config}'],
         'model = dict(\nx = 1\n',
-        ['{config} (or a base of it) is no Python', 'line 1'],
+        ['{config} (or a base of it) is not Python', 'line 1'],
     ),
     'a name': (
         ['{config}'],
         'x = 1\nmodel = no_such_name\n',
         ['{config}, line 2', "'no_such_name' is not defined"],
     ),
-    'not UTF-8': (['{config}'], b'x = "\xff"\n', ['{config}', 'no UTF-8 text', 'position 5']),
+    'not UTF-8': (['{config}'], b'x = "\xff"\n', ['{config}', 'not UTF-8 text', 'position 5']),
     'no base': (['{config}'], "_base_ = ['no_such_base.py']\n", ['no_such_base.py']),
     'empty': (['{config}'], '', ['{config}: there is no model']),
     'a suffix': (['{config}.txt'], '', ['py/yml/yaml/json']),

@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 COMMANDS = {
     'train': (
         ['train', '{}/gone.py'],
-        ["Teacher 'middle'", 'no/such.pth', 'is missing', 'python tools/train.py configs/'],
+        ["Teacher 'middle'", 'no/such.pth', 'is missing', 'mmdynakd train configs/'],
     ),
     'train, a slip': (
         ['train', '{}/good.py', '--cfg-options', 'optim_wrapper.studnet.x=1'],

@@ -128,7 +128,7 @@ def test_a_teacher_that_breaks_stops_the_run_by_name(tmp_path, said):
         'the batch by sample_idx: ',
         f'Last good checkpoint: {tmp_path / "work" / "epoch_1.pth"}.',
         'optim_wrapper.student.optimizer.lr',
-        'tools/check_teachers.py',
+        'mmdynakd check teachers',
     ):
         assert part in text, part
     assert "lane 'ce'" not in text

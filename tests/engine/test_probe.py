@@ -105,7 +105,7 @@ def test_a_teacher_that_gives_nothing_finite_is_named_before_the_first_step(tmp_
         "teacher 'middle' gives outputs that are not finite for 16 of 16 training images",
         path,
         '1 of its tensors are not finite, the first is backbone.conv1.weight',
-        'tools/check_teachers.py',
+        'mmdynakd check teachers',
     ):
         assert part in str(error.value), part
     assert 'strong' not in str(error.value)

@@ -239,7 +239,7 @@ def test_what_was_killed_goes_on_by_the_same_command_under_another_executor_too(
     monkeypatch.setenv('PATH', f'{tmp_path / "bin"}:{os.environ["PATH"]}')
     monkeypatch.setenv('FAKE_SLURM', str(tmp_path / 'state'))
     monkeypatch.setattr(SlurmExecutor, 'interval', 0.2)
-    command = ['evaluate_candidates', str(work_dir), '--engine', 'slurm']
+    command = ['evaluate_candidates', str(work_dir), '--executor', 'slurm']
     assert call(*command, '--submit-only', '--', '--time=0:10') == (0, '')
     assert '1 runs stay with Slurm' in capfd.readouterr().out
     assert call(*command)[0] == 0
@@ -286,7 +286,7 @@ def test_a_search_that_stops_before_its_evaluation(tmp_path):
     assert not (work_dir / 'results.json').exists()
     (log,) = work_dir.glob('*/*.log')
     assert (
-        f"search done; python tools/evaluate_candidates.py '{work_dir}' --executor local evaluates"
+        f"search done; mmdynakd evaluate '{work_dir}' --executor local evaluates"
         in log.read_text()
     )
     assert [run.name for run in read_plan(work_dir).runs()] == ['cat1-seed0']

@@ -146,12 +146,14 @@ def test_what_is_no_search_or_no_sense_is_one_error(
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        (['--jobs', '0'], '--jobs must be >= 1'),
-        (['--retries', '-1'], '--retries must be >= 0'),
-        (['--partition', 'a'], 'are for --engine slurm'),
-        (['--', '--time=1'], 'are for --engine slurm'),
-        (['--address', 'a'], '--address is for --engine ray'),
-        (['--engin', 'lokal'], 'invalid choice'),
+        (['--jobs', '0'], '--jobs: must be >= 1'),
+        (['--retries', '-1'], '--retries: must be >= 0'),
+        (['--partition', 'a'], 'are for --executor slurm'),
+        (['--', '--time=1'], 'are for --executor slurm'),
+        (['--address', 'a'], '--address is for --executor ray'),
+        (['--execut', 'lokal'], 'invalid choice'),
+        (['--engine', 'lokal'], 'invalid choice'),
+        (['--engine', 'ray', '--submit-only'], '--engine is now called --executor'),
     ],
 )
 def test_wrong_arguments(tmp_path, arguments, words):

@@ -1,10 +1,10 @@
-"""A tool's command line, in this process or in one of its own."""
+"""A command line, in this process or in one of its own."""
 
 import contextlib
-import importlib.util
 import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 import uuid
@@ -14,23 +14,19 @@ from unittest import mock
 from mmengine.config import Config
 from runs import CHECKOUT, quick
 
-from mmdynakd.diagnostics.tool import run_tool
 from mmdynakd.launch.config import keep_teacher_order
 
 
 def call(name: str, *arguments: str) -> tuple[int, str]:
     """Exit code and stderr of ``python tools/NAME.py ARGUMENTS``, in this process."""
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', CHECKOUT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    errors = io.StringIO()
+    script, errors = str(CHECKOUT / 'tools' / f'{name}.py'), io.StringIO()
     with (
         quick(),
         contextlib.redirect_stderr(errors),
-        mock.patch.object(sys, 'argv', [f'{name}.py', *arguments]),
+        mock.patch.object(sys, 'argv', [script, *arguments]),
     ):
         try:
-            run_tool(module.main)
+            runpy.run_path(script, run_name='__main__')
             code = 0
         except SystemExit as ended:
             code = ended.code or 0

@@ -230,7 +230,7 @@ def test_equal_recorders_are_one():
         (dict(keys=teacher_cfg()), "teacher name 'keys' must be"),
         (
             dict(t0=dict(teacher_cfg(), checkpoint='nowhere/x.pth', config='configs/c.py')),
-            "(?s)'t0'.*nowhere/x.pth is missing.*python tools/train.py configs/c.py",
+            "(?s)'t0'.*nowhere/x.pth is missing.*mmdynakd train configs/c.py",
         ),
     ],
 )

@@ -21,7 +21,7 @@ from mmdynakd.models.teachers.loading import CheckpointError, load_checkpoint_in
 
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
 teachable = pytest.mark.skipif(TORCH < (2, 4), reason='torch < 2.4 has no add_safe_globals')
-COMMAND = 'python tools/train.py configs/teacher.py'
+COMMAND = 'mmdynakd train configs/teacher.py'
 
 
 class Canary:

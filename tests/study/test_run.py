@@ -1,4 +1,4 @@
-"""tools/benchmark.py: assistants, both runs of a seed, the table; what is finished is not run
+"""mmdynakd study: assistants, both runs of a seed, the table; what is finished is not run
 again.
 """
 

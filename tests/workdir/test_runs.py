@@ -219,7 +219,7 @@ def test_fresh_keeps_what_was_there(cfg):
 
 def test_checkpoints_of_who_knows_what_are_an_error(cfg):
     save(cfg, 'epoch_1.pth')
-    with pytest.raises(RunError, match=r'but no run\.json says of what: tools/train.py --resume'):
+    with pytest.raises(RunError, match=r'but no run\.json says of what: mmdynakd train --resume'):
         begin(cfg)
     assert begin(cfg, resume='newest')
     assert cfg.resume

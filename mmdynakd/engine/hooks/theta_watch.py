@@ -91,7 +91,7 @@ class ThetaWatch:
                 f"θ of lane '{name}' has not moved (total variation {self._moved[name]:.1e}) by "
                 f'iteration {step}, after {steps} upper steps: raise '
                 'optim_wrapper.theta.optimizer.lr or lower '
-                'upper_interval; see whether the teachers differ at all (tools/check_teachers.py)',
+                'upper_interval; see whether the teachers differ at all (mmdynakd check teachers)',
             )
 
     def _say(self, name: str, reason: str, text: str) -> None:

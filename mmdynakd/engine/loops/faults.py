@@ -136,7 +136,7 @@ class FaultReport:
             f'Last good checkpoint: {good or f"none in {self.runner.work_dir}"}. What to try: a '
             'lower '
             f'{lower}; their clip_grad=dict(max_norm=…); a look at these images; '
-            'tools/check_teachers.py for the '
+            'mmdynakd check teachers for the '
             'teachers (docs/faults.md)'
         )
 

@@ -49,7 +49,7 @@ def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
                 f"teacher '{name}' says the same of {len(inputs)} different images (checkpoint "
                 f'{algorithm.ensemble.checkpoints[name]}): there is nothing to learn from it but '
                 'label smoothing;'
-                ' check its weights and its data_preprocessor, python tools/check_teachers.py '
+                ' check its weights and its data_preprocessor, mmdynakd check teachers '
                 'CONFIG shows more '
                 '(docs/faults.md)',
                 'current',
@@ -59,7 +59,7 @@ def probe_teachers(algorithm: nn.Module, dataloader: DataLoader) -> None:
         raise ValueError(
             '; '.join(broken)
             + '. Remedy: another checkpoint, or the data_preprocessor that the teacher '
-            'was trained with; python tools/check_teachers.py CONFIG looks at all of val '
+            'was trained with; mmdynakd check teachers CONFIG looks at all of val '
             '(docs/faults.md)'
         )
 

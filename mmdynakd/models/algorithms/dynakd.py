@@ -49,7 +49,7 @@ class DynaKD(BaseAlgorithm):
         virtual_lr: ξ of that step; None takes the students' learning rate at hand.
         draw_seed: seed of the draws; None takes the run's seed.
         teacher_order: the teachers' names in their order, where that of the mapping may be lost:
-            MMEngine sorts the keys of a config that it dumps, so ``tools/train.py`` writes the
+            MMEngine sorts the keys of a config that it dumps, so ``mmdynakd train`` writes the
             order here.
         store: folder, or ``dict(path=…, dtype='float16')``, where what teachers record of a view is
             kept for later epochs, lanes and runs, see :class:`RecordStore`; the training data must

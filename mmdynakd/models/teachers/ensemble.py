@@ -290,7 +290,7 @@ def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None)
             _own_weights(name, model)
     if entry.get('checkpoint'):
         config = entry.get('config')
-        command = f'python tools/train.py {config}' if config else None
+        command = f'mmdynakd train {config}' if config else None
         layout = load_checkpoint_into(
             model, entry['checkpoint'], name=name, train_command=command, source=entry.get('source')
         )
