@@ -5,6 +5,7 @@ once.
 import errno
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_it_does_not_come_back(tmp_path, waits):
 @pytest.mark.parametrize('code', [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOSPC])
 def test_a_mistake_in_a_healthy_folder_fails_at_once(tmp_path, waits, code):
     flaky = Flaky(code, 99)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match=re.escape(f'[Errno {code}]')) as caught:
         patiently(flaky, tmp_path / 'a', flaky.waits.append)
     assert caught.value.errno == code
     assert flaky.calls == 1

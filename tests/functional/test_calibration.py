@@ -87,5 +87,5 @@ def test_z_of_one_proportion():
     assert one_proportion_z(60, 100, 0.5) == pytest.approx(2.0)
     assert one_proportion_z(1, 100, 0.01) == pytest.approx(0.0)
     for arguments in ((1, 0, 0.5), (3, 2, 0.5), (1, 2, 1.0)):
-        with pytest.raises(ValueError, match='in 0..total'):
+        with pytest.raises(ValueError, match=r'in 0\.\.total'):
             one_proportion_z(*arguments)

@@ -1,4 +1,4 @@
-"""Draws: a pure function of (seed, step), with the frequencies and the independence of true draws."""
+"""Draws: a pure function of (seed, step), with the frequencies and independence of true draws."""
 
 import random
 
