@@ -1,5 +1,6 @@
 """Handwritten digits that ship with scikit-learn: real data with no download."""
 
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +27,10 @@ def split_indices(labels: np.ndarray, split: str) -> np.ndarray:
         members = np.flatnonzero(labels == label)
         position[members] = np.arange(len(members))
     return np.flatnonzero(np.isin(position % 5, PARTS[split]))
+
+
+# scikit-learn parses a text file each time, which a run of many data sets need not wait for.
+source = functools.cache(load_digits)
 
 
 @DATASETS.register_module()
@@ -61,7 +66,7 @@ class Digits(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return one ``img`` and ``gt_label`` a sample, in file order."""
-        digits = load_digits()
+        digits = source()
         chosen = split_indices(digits.target, self.split)
         images = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)
         images = np.repeat(images[..., None], self.channels, axis=-1)

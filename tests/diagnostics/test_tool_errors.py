@@ -58,7 +58,9 @@ def test_every_tool(folder, case, monkeypatch):
         write_config(config, folder / name)
     before = content(folder)
     code, said = call(*(argument.format(folder) for argument in arguments))
-    assert code == 2 and 'Traceback' not in said and 'error: ' in said, said
+    assert code == 2, said
+    assert 'Traceback' not in said
+    assert 'error: ' in said
     assert [word for word in words if word not in said] == [], said
     assert content(folder) == before
 
@@ -69,7 +71,8 @@ def test_the_true_command_line(folder):
     for case in ('train', 'check_teachers, none'):
         arguments, words = COMMANDS[case]
         code, said = start(*(argument.format(folder) for argument in arguments))
-        assert code == 2 and 'Traceback' not in said, said
+        assert code == 2, said
+        assert 'Traceback' not in said
         assert [word for word in words if word not in said[said.index('error: ') :]] == [], said
     assert content(folder) == before
 
@@ -150,7 +153,7 @@ def test_a_failure_with_a_name_is_one_message_in_training_too(error, capsys):
     assert 'Traceback' not in said
     assert has_a_name(error)
     assert not has_a_name(RuntimeError('x'))
-    assert 'the disk is full' in said if isinstance(error, OSError) else True
+    assert ('the disk is full' in said) == isinstance(error, OSError)
 
 
 def test_only_the_first_rank_says_all(monkeypatch):

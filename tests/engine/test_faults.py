@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from fault_parts import BAD, search
 from mmengine.hooks import Hook
-from runs import Interrupted, read, run, same
+from runs import PowerCutError, read, run, same
 
 from mmdynakd.engine.hooks import theta_watch
 from mmdynakd.engine.loops import faults
@@ -85,7 +85,7 @@ def test_both_stages_with_bad_images_and_an_interruption_end_as_one(tmp_path, sa
     run(whole)
     cut = config('b')
     cut.custom_hooks.append(dict(type='CutOff', at=8, stage='work'))
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         run(cut)
     runner = run(config('b', resume=True))
     assert runner.optim_wrapper.skipped == {'search': 2, 'search.theta': runner.max_iters // 3}

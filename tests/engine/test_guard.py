@@ -269,7 +269,7 @@ def test_the_counts_survive_a_round_trip_and_leave_no_trace_without_faults():
 @pytest.mark.parametrize('value', [-1, 2.5, True, 'ten', math.nan])
 def test_a_wrong_max_skipped(value):
     with pytest.raises(
-        ValueError, match='optim_wrapper.max_skipped must be an integer >= 1, or None'
+        ValueError, match=r'optim_wrapper\.max_skipped must be an integer >= 1, or None'
     ):
         BilevelOptimWrapper(max_skipped=value, a=entry(parameter()))
 

@@ -1,5 +1,6 @@
 """The loops: which batches are served when, and what validation measures."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -76,7 +77,7 @@ def served(cfg, monkeypatch) -> Notes:
 def rounds(batches: list[list[int]], length: int) -> list[list[int]]:
     """The image numbers of every whole round of ``length`` batches."""
     whole = [batches[i : i + length] for i in range(0, len(batches) - length + 1, length)]
-    return [sum(part, []) for part in whole]
+    return [list(itertools.chain(*part)) for part in whole]
 
 
 def by_iteration(cfg, iterations: int):
@@ -109,7 +110,7 @@ def test_train_defines_the_epoch_and_the_other_cycles(
         found = rounds(notes.ids(kind), length)
         assert len(found) == steps // length >= 2
         assert all(sorted(ids) == list(range(count)) for ids in found)  # every image once a round
-        assert all(before != after for before, after in zip(found, found[1:]))  # reshuffled
+        assert all(before != after for before, after in itertools.pairwise(found))  # reshuffled
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_cycling_leaves_the_global_generators_alone():
 def test_cycling_from_any_position_serves_what_would_have_come(start):
     whole = take(CyclingBatches(loader()), 9)
     assert take(CyclingBatches(loader(), start), 9 - start) == whole[start:]
-    assert sorted(sum(whole[3:6], [])) == list(range(10))
+    assert sorted(itertools.chain(*whole[3:6])) == list(range(10))
     assert whole[:3] != whole[3:6]
 
 
@@ -228,7 +229,7 @@ def test_lane_metrics_are_those_of_each_student_alone(tmp_path):
 
 
 def rank(student, img, gt_label, **_) -> int:
-    """The number of classes that score above the true one, for one image through the student alone."""
+    """How many classes score above the true one, for one image through the student."""
     inputs = torch.from_numpy(img.transpose(2, 0, 1).copy())[None]
     inputs = student.data_preprocessor(dict(inputs=inputs), training=False)['inputs']
     with torch.no_grad():

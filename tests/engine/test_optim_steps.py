@@ -1,4 +1,4 @@
-"""BilevelOptimWrapper: one backward, each entry's own step, accumulation, clipping and AMP scale."""
+"""BilevelOptimWrapper: one backward; each entry steps, accumulates, clips and scales by itself."""
 
 import copy
 

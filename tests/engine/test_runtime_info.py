@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from runs import Interrupted, run, search_config
+from runs import PowerCutError, run, search_config
 
 from mmdynakd.engine.hooks import RuntimeInfoHook
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_holds_the_metrics_up_to_its_iteration(tmp_path):
     )
     cfg.default_hooks.logger.interval = 50
     cfg.custom_hooks = [dict(type='CutOff', at=4, stage='run')]
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         run(cfg)
     path = tmp_path / 'run' / 'iter_3.pth'
     checkpoint = torch.load(path, weights_only=False)

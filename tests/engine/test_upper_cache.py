@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from runs import Interrupted, quick, run, same, search_config
+from runs import PowerCutError, quick, run, same, search_config
 
 from mmdynakd.engine.loops import upper
 from mmdynakd.models.algorithms import DynaKD
@@ -113,7 +113,7 @@ def test_a_search_cut_off_and_resumed_is_the_same_to_the_bit(tmp_path):
     whole, _ = trained(search(tmp_path / 'a'))
     cfg = search(tmp_path / 'b')
     cfg.custom_hooks = [dict(type='CutOff', at=7, stage='b')]
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         run(cfg)
     cfg.custom_hooks, cfg.resume = [], True
     again, _ = trained(cfg)

@@ -286,8 +286,7 @@ def test_a_search_that_stops_before_its_evaluation(tmp_path):
     assert not (work_dir / 'results.json').exists()
     (log,) = work_dir.glob('*/*.log')
     assert (
-        f"search done; mmdynakd evaluate '{work_dir}' --executor local evaluates"
-        in log.read_text()
+        f"search done; mmdynakd evaluate '{work_dir}' --executor local evaluates" in log.read_text()
     )
     assert [run.name for run in read_plan(work_dir).runs()] == ['cat1-seed0']
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from runs import Interrupted, quick, read, result_files, run, same, search_config, weights
+from runs import PowerCutError, quick, read, result_files, run, same, search_config, weights
 from torch import nn
 from toys import bilevel, built, differing, dynakd_cfg, kd_distiller_cfg, made_batch, snapshot
 
@@ -20,7 +20,7 @@ from mmdynakd.workdir.identity import config_hash
 def test_a_test_of_a_search_checkpoint_starts_no_evaluation(tmp_path):
     cfg = search_config(tmp_path / 'work')
     cfg.custom_hooks.append(dict(type='CutOff', at=0, stage='evaluation'))
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         run(cfg)
     cfg = search_config(tmp_path / 'test', load_from=str(tmp_path / 'work' / 'epoch_2.pth'))
     cfg.experiment_name = 'test_alone'
@@ -41,7 +41,7 @@ def test_an_evaluation_of_other_candidates_is_not_resumed(tmp_path):
     other = {**short, 'optim_wrapper.theta.optimizer.lr': 1.5}
     cfg = search_config(work, **other)
     cfg.custom_hooks.append(dict(type='CutOff', at=8, stage='work'))
-    with pytest.raises(Interrupted):
+    with pytest.raises(PowerCutError):
         run(cfg)
     run(search_config(work, resume=True, **other))
     run(search_config(tmp_path / 'fresh', **other))

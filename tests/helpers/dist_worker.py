@@ -20,7 +20,7 @@ from dist_cases import RESUMED, UNEVEN, VARIANTS, WORLDS, dist_config, resumable
 from dist_parts import NoCollective
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner, amp
-from runs import CutOff, Interrupted, quick
+from runs import CutOff, PowerCutError, quick
 
 from mmdynakd.launch.processes import use_gloo
 from mmdynakd.workdir.runs import begin, finish
@@ -68,7 +68,7 @@ def refused(folder: Path, world: int) -> None:
 def resumption(folder: Path, case: str, world: int, cut: tuple[int, str] | None) -> None:
     """A run of both stages that is cut off, or goes on."""
     CutOff.planned = cut
-    with suppress(Interrupted):
+    with suppress(PowerCutError):
         train(resumable(folder, case, world), world)
 
 

@@ -5,7 +5,11 @@ import time
 
 from mmdynakd.evaluation import Job
 
-NOTE = 'import os, sys; open(sys.argv[1], "a").write(f"{os.environ.get(sys.argv[2])}\\n"); print("said")'
+NOTE = (
+    'import os, sys; '
+    'open(sys.argv[1], "a").write(f"{os.environ.get(sys.argv[2])}\\n"); '
+    'print("said")'
+)
 
 
 def job(folder, name, code, *arguments) -> Job:

@@ -3,11 +3,11 @@
 from unittest import mock
 
 import pytest
-from runs import CutOff, Interrupted, run, search_config
+from runs import CutOff, PowerCutError, run, search_config
 
 
 def by_epoch(work, **options):
-    """4 epochs of 5 iterations, images cropped at random; the upper loader has 3 batches, shuffled."""
+    """4 epochs of 5 iterations, with random crops; the upper loader has 3 batches, shuffled."""
     cfg = search_config(
         work, **{'train_cfg.max_epochs': 4, 'param_scheduler.student.T_max': 4, **options}
     )
@@ -22,5 +22,5 @@ def by_epoch(work, **options):
 
 def cut_off(cfg, at: int, stage: str):
     cfg.custom_hooks.append(dict(type='CutOff'))
-    with pytest.raises(Interrupted), mock.patch.object(CutOff, 'planned', (at, stage)):
+    with pytest.raises(PowerCutError), mock.patch.object(CutOff, 'planned', (at, stage)):
         run(cfg)

@@ -1,8 +1,10 @@
-"""Whole runs of MMEngine's Runner, small enough for a test: digits, untrained teachers, a few
-steps.
-"""
+"""Whole runs of MMEngine's Runner, small: digits, untrained teachers, a few steps."""
 
 import contextlib
+import copy
+import functools
+import io
+import itertools
 import json
 import uuid
 from pathlib import Path
@@ -20,17 +22,17 @@ import mmdynakd  # noqa: F401
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TEACHERS = ('strong', 'middle', 'weak')
+NUMBERS = itertools.count()
 RESULT_FILES = ('candidates.json', 'theta.*', 'results.json', 'results.md', 'student.py', '*.pth')
 
 
-class Interrupted(Exception):
+class PowerCutError(Exception):
     """The run was cut off, as by a power cut."""
 
 
 @HOOKS.register_module()
 class CutOff(Hook):
-    """Cuts the run off before iteration ``at`` (from 0) of the stage whose work dir is named
-    ``stage``.
+    """Cuts the run off before iteration ``at`` of the stage whose work dir is named ``stage``.
 
     Without arguments, at ``planned``: so that a run and its resumption have one config.
     """
@@ -42,7 +44,7 @@ class CutOff(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         if (runner.iter, Path(runner.work_dir).name) in (self.given, self.planned):
-            raise Interrupted
+            raise PowerCutError
 
 
 def network(depth: int = 8, classes: int = 10, seed: int | None = None) -> torch.nn.Module:
@@ -70,7 +72,7 @@ def teachers(folder: Path) -> dict:
     """Three teachers of random weights in ``folder``, as the config wants them."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(TEACHERS):
-        torch.save(dict(state_dict=network(seed=seed).state_dict()), folder / f'{name}.pth')
+        (folder / f'{name}.pth').write_bytes(teacher_file(seed))
     return {
         name: dict(
             model=network_config(),
@@ -81,15 +83,28 @@ def teachers(folder: Path) -> dict:
     }
 
 
+@functools.cache
+def teacher_file(seed: int) -> bytes:
+    """A checkpoint of ``network(seed=seed)``; the global generator stays where it is."""
+    file = io.BytesIO()
+    with torch.random.fork_rng([]):
+        torch.save(dict(state_dict=network(seed=seed).state_dict()), file)
+    return file.getvalue()
+
+
+@functools.cache
+def digits_config() -> Config:
+    return Config.fromfile(CHECKOUT / 'configs' / 'dynakd_digits.py')
+
+
 def search_config(work_dir: Path, **options) -> Config:
-    """``configs/dynakd_digits.py`` with 72 training images (5 batches), 40 others (3), 2 epochs, M
-    = 2.
+    """``configs/dynakd_digits.py``, small: 72 training images (5 batches), 40 others (3), 2 epochs.
 
     Args:
         work_dir: its sibling ``teachers`` holds the teachers.
         options: merged over it, keys with dots.
     """
-    cfg = Config.fromfile(CHECKOUT / 'configs' / 'dynakd_digits.py')
+    cfg = copy.deepcopy(digits_config())
     cfg.model.pop('teachers')
     cfg.model.teachers = teachers(work_dir.parent / 'teachers')
     loaders = dict(
@@ -117,9 +132,7 @@ def search_config(work_dir: Path, **options) -> Config:
 
 
 def run(cfg: Config) -> Runner:
-    """Trains; the run gets a name of its own, as MMEngine shares logs between runs of one name and
-    second.
-    """
+    """Trains, under a name of its own: MMEngine shares logs between runs of one name."""
     cfg.experiment_name = uuid.uuid4().hex
     with quick():
         runner = Runner.from_cfg(cfg)
@@ -129,17 +142,25 @@ def run(cfg: Config) -> Runner:
 
 @contextlib.contextmanager
 def quick():
-    """Within it MMEngine writes configs as they come: laying them out takes two thirds of a tiny
-    run.
+    """Without two habits of MMEngine that a tiny run cannot afford.
+
+    It lays out each config that it writes, which takes two thirds of such a run. And it names
+    logs and log folders after the second, so that runs within one second share them.
     """
+    set_up = Runner.setup_env
 
     def as_it_comes(text, **_):
         return text, True
+
+    def with_a_number(self, *args) -> None:
+        set_up(self, *args)
+        self._timestamp += f'_{next(NUMBERS)}'
 
     # MMEngine holds yapf's function by name, onedl-mmengine fetches it anew
     with (
         mock.patch.object(config, 'FormatCode', as_it_comes, create=True),
         mock.patch.object(yapf_api, 'FormatCode', as_it_comes),
+        mock.patch.object(Runner, 'setup_env', with_a_number),
     ):
         yield
 

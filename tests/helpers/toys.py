@@ -22,7 +22,7 @@ SOURCE = 'head.fc'
 
 @MODELS.register_module(force=True)
 class ToyConv(BaseModule):
-    """Two convolutions without batch norm: (B, 3, H, W) to a tuple of one (B, channels, H/2, W/2)."""
+    """Two convolutions without batch norm: (B, 3, H, W) to ((B, channels, H/2, W/2),)."""
 
     def __init__(
         self, channels: int = 4, dropout: float = 0.0, init_cfg: dict | None = None
@@ -39,9 +39,7 @@ class ToyConv(BaseModule):
 def student_cfg(
     classes: int = 5, backbone: str = 'conv', channels: int = 4, dropout: float = 0.0
 ) -> dict:
-    """A MMPretrain classifier: ``backbone`` is ``'conv'`` (no batch norm) or ``'resnet'``
-    (CifarResNet-8).
-    """
+    """A MMPretrain classifier; ``backbone`` is ``'conv'`` or ``'resnet'`` (CifarResNet-8)."""
     if backbone == 'resnet':
         body, width = dict(type='mmdynakd.CifarResNet', depth=8), 64
     else:
@@ -68,7 +66,7 @@ def teacher_cfg(
     dropout: float = 0.0,
     data_preprocessor: dict | None = None,
 ) -> dict:
-    """An entry of ``teachers``: no checkpoint, so that its weights come from the global generator."""
+    """An entry of ``teachers`` without a checkpoint: the global generator gives its weights."""
     model = student_cfg(classes, backbone, channels, dropout)
     if data_preprocessor is not None:
         model['data_preprocessor'] = data_preprocessor
@@ -76,7 +74,7 @@ def teacher_cfg(
 
 
 def kd_distiller_cfg(tau: float = 4.0, loss_weight: float = 0.9, **loss) -> dict:
-    """Hinton's distillation over the logits; ``loss`` overrides settings of MMRazor's KLDivergence."""
+    """Hinton's distillation of the logits; ``loss``: more settings of MMRazor's KLDivergence."""
     kl = dict(type='KLDivergence', tau=tau, loss_weight=loss_weight, teacher_detach=False)
     recorders = dict(logits=dict(type='ModuleOutputs', source=SOURCE))
     return dict(
@@ -116,9 +114,7 @@ def dynakd_cfg(
 
 
 def made_batch(n: int = 6, classes: int = 5, size: int = 8, seed: int = 0) -> dict:
-    """What a loader's collate gives: a list of (3, size, size) uint8 images, and data samples with
-    labels.
-    """
+    """What a loader's collate gives: (3, size, size) uint8 images, and data samples with labels."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (n, 3, size, size), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, classes, (n,), generator=generator).tolist()

@@ -1,4 +1,4 @@
-"""tools/slurm_train.sh with an srun that starts the processes here, and what they do without a GPU."""
+"""tools/slurm_train.sh with a fake srun, which starts the processes here, without a GPU."""
 
 import json
 import os

@@ -3,6 +3,7 @@ again.
 """
 
 import json
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -58,7 +59,7 @@ def test_one_table_of_every_method(done):
     singles = [f'only_{name}' for name in TEACHERS]
     assert {row['method'] for row in rows} == {'DynaKD (Cat*)', *RIVALS, *LATER, *singles}
     assert all(row['seeds'] == 2 and len(row['interval']) == 2 for row in rows)
-    text = open(table, encoding='utf-8').read()
+    text = Path(table).read_text(encoding='utf-8')
     assert table == str(work / 'comparison.md')
     assert text.splitlines()[2].startswith('| DynaKD (Cat*) | ')
     assert 'seeds 0, 1' in text
@@ -148,10 +149,10 @@ def test_a_method_of_the_later_run_is_that_of_the_first(done, tmp_path):
 
 def test_what_is_finished_is_not_run_again(done):
     work, table = done
-    before = open(table, encoding='utf-8').read()
+    before = Path(table).read_text(encoding='utf-8')
     with mock.patch.object(Runner, 'train', side_effect=AssertionError('ran again')):
         assert run_study(config(work)) == table
-    assert open(table, encoding='utf-8').read() == before
+    assert Path(table).read_text(encoding='utf-8') == before
 
 
 def test_another_config_in_the_folder_is_an_error(done):
@@ -164,7 +165,7 @@ def test_another_config_in_the_folder_is_an_error(done):
 
 
 def test_the_cifar_config_takes_a_step_with_every_lane():
-    """configs/benchmarks/r56_ensemble_all_methods.py as shipped, but for the teachers' checkpoints."""
+    """As configs/benchmarks/r56_ensemble_all_methods.py is, but for the teachers' checkpoints."""
     cfg = Config.fromfile(CHECKOUT / 'configs' / 'benchmarks' / 'r56_ensemble_all_methods.py')
     model = cfg.model.to_dict()
     for entry in model['teachers'].values():

@@ -155,7 +155,7 @@ def test_results(tmp_path, path, value, pattern):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(UserError, match='no.json is missing'):
+    with pytest.raises(UserError, match=r'no\.json is missing'):
         read_candidates(str(tmp_path / 'no.json'))
-    with pytest.raises(UserError, match='cannot be read .*directory'):
+    with pytest.raises(UserError, match=r'cannot be read .*directory'):
         read_results(str(tmp_path))

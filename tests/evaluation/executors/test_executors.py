@@ -201,7 +201,7 @@ def test_slurm_jobs_outlive_the_driver_and_are_not_submitted_again(tmp_path, slu
 
 def test_what_slurm_refuses_is_one_error(tmp_path, slurm, monkeypatch):
     with pytest.raises(
-        ExecutorError, match='sbatch refuses the runs: .*invalid partition specified: none'
+        ExecutorError, match=r'sbatch refuses the runs: .*invalid partition specified: none'
     ):
         SlurmExecutor(str(tmp_path / 'jobs'), partition='none').start([noting(tmp_path, 'a')])
     monkeypatch.setenv('PATH', str(tmp_path))

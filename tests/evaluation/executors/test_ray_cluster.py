@@ -115,7 +115,7 @@ def test_tries_are_bounded_and_failures_are_not_tried_again(cluster, tmp_path):
     assert (tmp_path / 'good.txt').read_text() == '1\n'
     assert (tmp_path / 'good.log').read_text() == 'said\n'
     with pytest.raises(
-        ExecutorError, match='no node of the Ray cluster has 2 CPUs and 0 GPUs.*1 CPUs, 0 GPUs'
+        ExecutorError, match=r'no node of the Ray cluster has 2 CPUs and 0 GPUs.*1 CPUs, 0 GPUs'
     ):
         RayExecutor(cluster.address, cpus_per_run=2).start([])
     ray.shutdown()
