@@ -112,7 +112,7 @@ def test_tensors_of_every_type(tmp_path, way, dtype, zipped):
 def test_attacks_are_refused(tmp_path, way, attack, zipped):
     mark, file = tmp_path / 'executed', tmp_path / 'evil.pth'
     torch.save({'state_dict': {}, 'x': attack(mark)}, file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match='is refused: .*nothing of it was executed'):
+    with pytest.raises(CheckpointError, match=r'is refused: .*nothing of it was executed'):
         read_checkpoint(file)
     with pytest.raises(CheckpointError, match=f'The checkpoint {file} is refused'):
         load_checkpoint(Toy(), str(file))
@@ -130,7 +130,10 @@ def legacy(payload: bytes) -> bytes:
 
 
 BUILDS = {
-    'a class': b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\nN}X\x04\x00\x00\x00meanK\x01s\x86b.',
+    'a class': (
+        b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\n'
+        b'N}X\x04\x00\x00\x00meanK\x01s\x86b.'
+    ),
     'a function': b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x04\x00\x00\x00meanK\x01s\x86b.',
 }
 
@@ -182,7 +185,7 @@ def test_a_checkpoint_with_code_is_neither_resumed_nor_loaded(tmp_path, saved, w
     content = torch.load(saved, weights_only=False)
     content[where] = Canary(tmp_path / 'canary')
     torch.save(content, tmp_path / 'evil.pth')
-    with pytest.raises(CheckpointError, match='The checkpoint .*evil.pth is refused'):
+    with pytest.raises(CheckpointError, match=r'The checkpoint .*evil\.pth is refused'):
         train(
             tmp_path / 'work',
             2,

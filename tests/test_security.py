@@ -103,7 +103,8 @@ def test_every_url_that_we_ship_is_https_and_has_a_hash():
     found = {pair for path in CONFIGS for pair in urls(Config.fromfile(path).to_dict())}
     assert len(found) >= 20
     for url, sha256 in found:
-        assert url.startswith('https://') and (sha256 or HASH_ENDING.search(url)), url
+        assert url.startswith('https://')
+        assert sha256 or HASH_ENDING.search(url), url
 
 
 def test_nothing_we_ship_would_be_fetched_over_http():
@@ -232,7 +233,7 @@ def test_names_in_a_resumed_search_are_checked(tmp_path, change):
 
 @pytest.mark.parametrize('name', ['key.json', 'layout.json', 'epoch_00000.rows'])
 def test_a_pickle_in_a_store_is_not_run(tmp_path, name):
-    folder, canary = tmp_path / 'shelf', tmp_path / 'canary'
+    folder, canary, said = tmp_path / 'shelf', tmp_path / 'canary', None
     shelf = FileShelf(str(folder), dict(a=1), 4, 'float32')
     shelf.keep(np.arange(4), [0], [torch.ones(4, 3)])
     (folder / name).write_bytes(
@@ -242,10 +243,10 @@ def test_a_pickle_in_a_store_is_not_run(tmp_path, name):
         known, _ = FileShelf(str(folder), dict(a=1), 4, 'float32').fetch(
             np.arange(4), torch.device('cpu')
         )
-        assert not known.any()
     except StoreError as error:
-        assert name in str(error)
-        assert 'remove the folder' in str(error)
+        known, said = np.zeros(4), str(error)
+    assert not known.any()
+    assert said is None or (name in said and 'remove the folder' in said)
     assert not canary.exists()
 
 

@@ -3,6 +3,7 @@
 import pickle
 import runpy
 import sys
+from typing import ClassVar
 from unittest import mock
 
 import numpy as np
@@ -179,7 +180,7 @@ def test_bare_indices(augmented):
         lambda: augmented.__getitems__([3, 4]),
         lambda: next(iter(loader(4, sampler='DefaultSampler'))),
     ):
-        with pytest.raises(ValueError, match='mmdynakd.ViewSampler'):
+        with pytest.raises(ValueError, match=r'mmdynakd\.ViewSampler'):
             ask()
     plain = arrays(crop_padding=None, flip=0)
     assert plain.__getitems__([View(6, 3), View(6, 1)])['views']['ids'].tolist() == [3, 1]
@@ -258,7 +259,7 @@ def test_errors(options, message):
 class Batches(Hook):
     """Keeps what each training iteration saw."""
 
-    seen: list = []
+    seen: ClassVar[list] = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.seen.append((runner.iter, data_batch['views']['ids'].tolist(), pixels(data_batch)))

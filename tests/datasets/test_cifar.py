@@ -244,7 +244,7 @@ def test_cut_file_is_an_error(made, keep):
     file = made[0] / 'cifar-100-python' / 'train'
     content = file.read_bytes()
     file.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(DatasetFileError, match='train is damaged.*data_root'):
+    with pytest.raises(DatasetFileError, match=r'train is damaged.*data_root'):
         load(made[0], 'train')
 
 

@@ -94,7 +94,7 @@ def test_base_arguments_and_errors():
     assert Digits().metainfo['classes'] == tuple('0123456789')
     assert tuple('abcdefghij') == Digits(metainfo={'classes': tuple('abcdefghij')}).CLASSES
     assert 'Split: \tval' in repr(Digits('val'))
-    with pytest.raises(ValueError, match="one of .*'train'.* got 'valid'"):
+    with pytest.raises(ValueError, match=r"one of .*'train'.* got 'valid'"):
         Digits('valid')
     with pytest.raises(ValueError, match='1 or 3, got 2'):
         Digits(channels=2)

@@ -248,8 +248,9 @@ def test_files_are_known_by_path_size_and_time(tmp_path):
 VALUES = """
 import functools, re, sys
 import numpy as np, torch
-values = [{'b': 1, 'a': {'x', 'y', 'z', 'w'}}, np.arange(6).reshape(2, 3), torch.eye(2), (1, 2.5, None, True, b'x'),
-          functools.partial(np.clip, a_min=0), np.float32(0.5), sys.intern, re.compile('a+'), torch.float32]
+values = [{'b': 1, 'a': {'x', 'y', 'z', 'w'}}, np.arange(6).reshape(2, 3), torch.eye(2),
+          (1, 2.5, None, True, b'x'), functools.partial(np.clip, a_min=0), np.float32(0.5),
+          sys.intern, re.compile('a+'), torch.float32]
 """
 
 
