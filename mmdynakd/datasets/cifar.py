@@ -275,7 +275,7 @@ class CIFAR100(_CIFAR100):
         if not sound:
             raise DatasetFileError(
                 self._message(
-                    f'{path} is damaged: it must hold data, uint8 (N, 3072), and N fine_labels'
+                    f'{path} is damaged: it must hold N images as data and N fine_labels'
                 )
             )
         return data, labels
