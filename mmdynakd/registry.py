@@ -1,5 +1,8 @@
-"""Child registries of MMEngine's, each importing its own components: ``type='mmdynakd.X'`` just
-works.
+"""Child registries of MMEngine's. Each imports its own components, so ``mmdynakd.X`` just works.
+
+Examples:
+    >>> DATASETS.get('mmdynakd.Digits').__name__
+    'Digits'
 """
 
 from mmengine import registry as root

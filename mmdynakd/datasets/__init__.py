@@ -1,6 +1,4 @@
-"""Data sets: CIFAR-100 with a held-out validation split, digits, which need no download, and the
-fast data path.
-"""
+"""What it is trained on: data sets, their splits and views; not how a loop or a model uses them."""
 
 from .arrays import ArrayDataset, batch_collate
 from .cifar import CIFAR100, DatasetFileError

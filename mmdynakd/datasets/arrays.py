@@ -1,9 +1,11 @@
-"""A whole split in memory as one array, served by the batch and augmented where the training runs."""
+"""A whole split in memory as one array, served by the batch, augmented on the training device."""
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from mmengine.dataset import pseudo_collate
 from mmpretrain.structures import DataSample
@@ -13,42 +15,72 @@ from mmdynakd.functional import crop_flip, view_uniforms
 from mmdynakd.registry import DATASETS, FUNCTIONS
 
 from .fingerprint import fingerprint
+from .source import Item, Labels, Source, built
 from .views import View, as_view
 
+Integers = npt.NDArray[np.int64]
+REMEDY = 'mmdynakd.Views serves any data set, through its own pipeline'
 
-@FUNCTIONS.register_module()
-def batch_collate(batch: dict | list) -> dict:
-    """Passes on what a data set serves as a batch; collates a list of samples as MMEngine does by
-    default.
+
+def batch_collate(batch: Mapping[str, Any] | Sequence[Item]) -> Mapping[str, Any]:
+    """Passes on a batch that the data set made; collates a list of samples as MMEngine does.
+
+    Examples:
+        >>> batch_collate(dict(inputs='a batch'))
+        {'inputs': 'a batch'}
+        >>> batch_collate([dict(a=1), dict(a=2)])
+        {'a': [1, 2]}
     """
-    return batch if isinstance(batch, Mapping) else pseudo_collate(batch)
+    if isinstance(batch, Mapping):
+        return batch
+    collated: dict[str, Any] = pseudo_collate(batch)
+    return collated
+
+
+FUNCTIONS.register_module(module=batch_collate)
 
 
 @DATASETS.register_module()
-class ArrayDataset(Dataset):
-    """Images of one size in one array, a batch a call; crop and flip are drawn here and done on the
-    training device.
+class ArrayDataset(Dataset[Item]):
+    """Images of one size in one array, served a batch a call.
 
-    A loader needs ``sampler=dict(type='mmdynakd.ViewSampler')`` where it augments, and
-    ``collate_fn=dict(type='mmdynakd.batch_collate')``; the model needs
-    ``mmdynakd.BatchPreprocessor``. A view's crop and flip are a function of (seed, view): equal in
-    every order, batch, process and rank.
+    Crop and flip are drawn here and applied on the training device. A view's crop and flip are a
+    function of (seed, view): the same in every order, batch, process and rank.
+
+    In a config, a loader that augments needs ``sampler=dict(type='mmdynakd.ViewSampler')``; every
+    loader needs ``collate_fn=dict(type='mmdynakd.batch_collate')``; the model needs
+    ``data_preprocessor=dict(type='mmdynakd.BatchPreprocessor')``.
 
     Args:
         dataset: a data set of MMPretrain (config or built) with ``img``, one (H, W, C) uint8 array
             a sample, and ``gt_label``. It is read once; its pipeline is not run.
-        crop_padding: P: pad by P zeros on every side and crop to (H, W) at random; None does not.
+        crop_padding: P; images are padded by P zeros on each side and cropped to (H, W) at random.
+            None does not crop.
         flip: probability of a flip from left to right.
         seed: of crops and flips, 0 <= seed < 2**64.
 
     Raises:
-        ValueError: for another argument or data set; when indexed by a bare int while it augments.
+        ValueError: an argument or the data set is not of this kind; or the data set augments and is
+            indexed by a bare int.
+
+    Examples:
+        >>> digits = dict(type='mmdynakd.Digits', split='val')
+        >>> data = ArrayDataset(digits, crop_padding=1, flip=0.5)
+        >>> batch = data.__getitems__([View(0, 5), View(0, 7)])
+        >>> tuple(batch['inputs'].shape), batch['labels'].tolist()
+        ((2, 1, 8, 8), [4, 7])
+        >>> batch['crop'].tolist(), batch['flip'].tolist()
+        ([[2, 1], [0, 0]], [False, True])
     """
 
     takes_views = True
 
     def __init__(
-        self, dataset, crop_padding: int | None = None, flip: float = 0, seed: int = 0
+        self,
+        dataset: Source | Mapping[str, Any],
+        crop_padding: int | None = None,
+        flip: float = 0,
+        seed: int = 0,
     ) -> None:
         if crop_padding is not None and not (isinstance(crop_padding, int) and crop_padding > 0):
             raise ValueError(
@@ -61,31 +93,33 @@ class ArrayDataset(Dataset):
         self.padding, self.flip, self.seed = crop_padding or 0, flip, seed
         self.random = crop_padding is not None or flip > 0
         self._epoch: tuple[int | None, list[torch.Tensor]] = None, []
-        dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        self.metainfo = dataset.metainfo
-        self.images, self.labels = (torch.from_numpy(array) for array in read(dataset))
+        source = built(dataset)
+        self.metainfo = source.metainfo
+        self.images, self.labels = (torch.from_numpy(array) for array in read(source))
         augmentation = (self.padding, float(flip), seed) if self.random else None
         self.fingerprint = fingerprint(
             'mmdynakd.ArrayDataset 1', self.images, self.labels, augmentation
         )
 
     def full_init(self) -> None:
-        """Nothing is left to load."""
+        """Does nothing, as all is loaded; MMEngine calls it."""
 
-    def get_gt_labels(self) -> np.ndarray:
-        return self.labels.numpy()
+    def get_gt_labels(self) -> Labels:
+        """(N,) classes."""
+        labels: Labels = self.labels.numpy()
+        return labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, indices: Sequence[View] | Sequence[int]) -> dict:
-        """A batch of B views (of B indices, where nothing is random).
+    def __getitems__(self, indices: Sequence[View] | Sequence[int]) -> Item:
+        """A batch of B views, or of B indices where nothing is random.
 
         Returns:
-            ``inputs`` (B, C, H, W) uint8, not augmented; ``labels`` (B,) int64; ``views``:
+            ``inputs`` (B, C, H, W) uint8, not augmented; ``labels`` (B,) int64; ``views`` with
             ``source``, the :attr:`fingerprint`, ``size``, N, and ``ids`` (B,) int64, epoch · N +
-            index. Where it augments, also ``crop`` (B, 2), ``flip`` (B,) and ``padding``, for
-            :func:`mmdynakd.functional.crop_flip`.
+            index. If the data set augments, also ``crop`` (B, 2), ``flip`` (B,) and ``padding``,
+            for :func:`mmdynakd.functional.crop_flip`.
         """
         epochs, rows = (torch.from_numpy(column) for column in self._columns(indices))
         ids = rows + len(self) * epochs
@@ -99,22 +133,20 @@ class ArrayDataset(Dataset):
             batch['padding'] = self.padding
         return batch
 
-    def _columns(self, indices: Sequence[View] | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _columns(self, indices: Sequence[View] | Sequence[int]) -> tuple[Integers, Integers]:
         """Epochs and rows, (B,) each; the indices of a batch are of one kind."""
+        views: Sequence[Any] = indices
         if not isinstance(indices[0], View):
-            indices = [as_view(index, self.random, 'ArrayDataset') for index in indices]
+            views = [as_view(index, self.random, 'ArrayDataset') for index in indices]
         epochs, rows = (
-            np.fromiter(map(itemgetter(column), indices), np.int64, len(indices))
-            for column in (0, 1)
+            np.fromiter(map(itemgetter(column), views), np.int64, len(views)) for column in (0, 1)
         )
         return epochs if self.random else np.zeros_like(epochs), rows
 
     def _augmentation(
         self, ids: torch.Tensor, epochs: torch.Tensor, rows: torch.Tensor
     ) -> list[torch.Tensor]:
-        """Offsets, (B, 2), and flips, (B,), of views; those of a batch's epoch are drawn at once
-        and kept.
-        """
+        """Offsets, (B, 2), and flips, (B,), of views; an epoch's are drawn at once and kept."""
         epoch = int(epochs[0])
         if len(ids) == 1 or (epochs != epoch).any():
             return self._drawn(ids)
@@ -126,9 +158,9 @@ class ArrayDataset(Dataset):
         drawn = torch.from_numpy(view_uniforms(self.seed, ids.numpy(), 3))
         return [(drawn[:, :2] * (2 * self.padding + 1)).long(), drawn[:, 2] < self.flip]
 
-    def __getitem__(self, index: View | int) -> dict:
+    def __getitem__(self, index: View | int) -> Item:
         """One sample as MMPretrain's ``PackInputs`` gives it, augmented."""
-        batch = self.__getitems__([index])
+        batch = self.__getitems__([as_view(index, self.random, 'ArrayDataset')])
         inputs, views = batch['inputs'], batch['views']
         if self.random:
             inputs = crop_flip(inputs, batch['crop'], batch['flip'], self.padding)
@@ -139,36 +171,47 @@ class ArrayDataset(Dataset):
         return dict(inputs=inputs[0], data_samples=sample)
 
 
-def read(dataset) -> tuple[np.ndarray, np.ndarray]:
-    """All images of a data set, (N, C, H, W) uint8, and labels, (N,) int64.
+def read(dataset: Source) -> tuple[npt.NDArray[np.uint8], Labels]:
+    """Reads all images and labels of a data set, before its pipeline.
+
+    Returns:
+        Images, (N, C, H, W) uint8, and labels, (N,) int64.
 
     Raises:
-        ValueError: for no samples, or one that is no (H, W, C) uint8 array of the first one's shape
-            with one label.
+        ValueError: there are no samples; or one is not a (H, W, C) uint8 array of the first one's
+            shape with one label.
+
+    Examples:
+        >>> images, labels = read(built(dict(type='mmdynakd.Digits', split='val')))
+        >>> images.shape, labels.shape
+        ((357, 1, 8, 8), (357,))
     """
     dataset.full_init()
-    remedy = 'mmdynakd.Views serves any data set, through its own pipeline'
     if not len(dataset):
         raise ValueError('ArrayDataset: the data set is empty')
-    images, labels = None, np.empty(len(dataset), dtype=np.int64)
+    first, _ = _checked(dataset.get_data_info(0), 0)
+    images = np.empty((len(dataset), *first.shape), dtype=np.uint8)
+    labels = np.empty(len(dataset), dtype=np.int64)
     for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        image, label = info.get('img'), info.get('gt_label')
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
-            raise ValueError(
-                f"ArrayDataset: 'img' of sample {index} is no (H, W, C) uint8 array; {remedy}"
-            )
-        if not isinstance(label, (int, np.integer)):
-            raise ValueError(
-                f"ArrayDataset: 'gt_label' of sample {index} is {label!r}, not one class; {remedy}"
-            )
-        image = image.transpose(2, 0, 1)
-        if images is None:
-            images = np.empty((len(dataset), *image.shape), dtype=np.uint8)
-        if image.shape != images.shape[1:]:
+        image, labels[index] = _checked(dataset.get_data_info(index), index)
+        if image.shape != first.shape:
             raise ValueError(
                 f'ArrayDataset: sample {index} is of shape {image.shape}, the first of '
-                f'{images.shape[1:]} (channels first); {remedy}'
+                f'{first.shape} (channels first); {REMEDY}'
             )
-        images[index], labels[index] = image, label
+        images[index] = image
     return images, labels
+
+
+def _checked(info: Item, index: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """Image, (C, H, W), and label of a sample."""
+    image, label = info.get('img'), info.get('gt_label')
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
+        raise ValueError(
+            f"ArrayDataset: 'img' of sample {index} is not a (H, W, C) uint8 array; {REMEDY}"
+        )
+    if not isinstance(label, (int, np.integer)):
+        raise ValueError(
+            f"ArrayDataset: 'gt_label' of sample {index} is {label!r}, not one class; {REMEDY}"
+        )
+    return image.transpose(2, 0, 1), int(label)

@@ -6,12 +6,13 @@ import os
 import types
 import uuid
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
-# Of a data set: where its files lie, how they are read and kept. Its entries, which come of it, are
-# hashed apart.
+# Attributes of a data set that do not count: where its files lie, how they are read and kept. Its
+# entries, which result from them, are hashed separately.
 BOOKKEEPING = {
     'data_root',
     'data_prefix',
@@ -29,12 +30,22 @@ BOOKKEEPING = {
 
 
 def fingerprint(*parts: object) -> str:
-    """Hex sha256 of values, arrays, functions, and objects by class and attributes, equal in every
-    process.
+    """Hex sha256 of values, arrays, functions and objects, equal in every process.
 
-    What cannot be described (a lambda, a local function, an object without attributes whose
-    ``repr`` is an address) counts as new in every process: such a fingerprint never equals another
-    run's, so that nothing is taken for the same that may differ.
+    Objects count by class and attributes. What cannot be described (a lambda, a local function, an
+    object without attributes whose ``repr`` is an address) counts as new in every process. Such a
+    fingerprint never equals another run's, so nothing that may differ passes for the same.
+
+    ``joblib.hash`` would not do: it hashes a pickle, which tells equal values apart by how they are
+    shared, and refuses lambdas.
+
+    Examples:
+        >>> fingerprint([1, 2])[:8]
+        'd0e13e2c'
+        >>> fingerprint(dict(a=1, b=2)) == fingerprint(dict(b=2, a=1))
+        True
+        >>> fingerprint(lambda x: x) == fingerprint(lambda x: x)
+        False
     """
     digest = hashlib.sha256()
     for token in _tokens(parts, ()):
@@ -43,16 +54,29 @@ def fingerprint(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def entries(dataset) -> Iterable[list]:
-    """What a data set says of each sample: arrays whole, a file by path, size and time of its last
-    change.
+def entries(dataset: Any) -> Iterable[list[Any]]:
+    """What a data set says of each sample, for :func:`fingerprint`.
+
+    A file that a sample names counts by its path, size and time of last change.
+
+    Args:
+        dataset: one with ``get_data_info(index)``, or that wraps such a one as ``.dataset``.
+
+    Raises:
+        ValueError: there is no ``get_data_info``.
+
+    Examples:
+        >>> class Two:
+        ...     __len__ = lambda self: 2
+        ...     get_data_info = lambda self, index: dict(label=index)
+        >>> list(entries(Two()))
+        [[{'label': 0}, []], [{'label': 1}, []]]
     """
     while not hasattr(dataset, 'get_data_info'):
         if not hasattr(dataset, 'dataset'):
             raise ValueError(
                 f'{type(dataset).__name__} has no get_data_info(index), by which its samples are '
-                'known: '
-                "derive the data set from MMEngine's BaseDataset"
+                "known: derive the data set from MMEngine's BaseDataset"
             )
         dataset = dataset.dataset
     for index in range(len(dataset)):
@@ -61,7 +85,7 @@ def entries(dataset) -> Iterable[list]:
         yield [info, files]
 
 
-def _file(path: object) -> list:
+def _file(path: Any) -> list[Any]:
     try:
         status = os.stat(path)
     except (OSError, TypeError, ValueError):  # on a remote store: the path must do
@@ -69,7 +93,7 @@ def _file(path: object) -> list:
     return [str(path), status.st_size, status.st_mtime_ns]
 
 
-def _tokens(value: object, above: tuple) -> Iterable[bytes]:
+def _tokens(value: Any, above: tuple[int, ...]) -> Iterable[bytes]:
     """The description of ``value``, in parts; ``above`` are the ids of what holds it."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -92,7 +116,7 @@ def _tokens(value: object, above: tuple) -> Iterable[bytes]:
         yield from _tokens(part, above)
 
 
-def _parts(value: object) -> tuple[str, list]:
+def _parts(value: Any) -> tuple[str, list[Any]]:
     """A name and the parts of what is not a plain value."""
     kind = f'{type(value).__module__}.{type(value).__qualname__}'
     if isinstance(value, Mapping):
@@ -116,5 +140,5 @@ def _parts(value: object) -> tuple[str, list]:
             if key not in left_out
             for part in (key, vars(value)[key])
         ]
-    told = repr(value)
-    return f'{kind} {told}', [] if ' at 0x' not in told else [uuid.uuid4().hex]
+    text = repr(value)
+    return f'{kind} {text}', [] if ' at 0x' not in text else [uuid.uuid4().hex]

@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmdynakd.datasets.source import as_image_files
 from mmdynakd.files import read_json, whole, write_bytes, write_json, write_text
 from mmdynakd.models.classifier import classifier_config
 
@@ -67,19 +68,15 @@ def _model_index(path: str, dataset: str) -> dict:
 
 
 def _read_like_files(model: dict, loader: dict | None) -> None:
-    """CIFAR's files are RGB, but MMPretrain's inferencer reads image files as BGR: the student
-    takes BGR from both.
-    """
+    """Lets the student take the channel order of image files also from a data set of arrays."""
     dataset, preprocessor = (
         (loader or {}).get('dataset') or {},
         model.get('data_preprocessor') or {},
     )
-    if (
-        str(dataset.get('type')).endswith('mmdynakd.CIFAR100')
-        and dataset.get('channel_order', 'rgb') == 'rgb'
-        and not preprocessor.get('to_rgb')
-    ):
-        dataset['channel_order'], preprocessor['to_rgb'] = 'bgr', True
+    changes = as_image_files(dataset)
+    if changes and not preprocessor.get('to_rgb'):
+        dataset.update(changes)
+        preprocessor['to_rgb'] = True
 
 
 def _plain(meta: dict) -> dict:
