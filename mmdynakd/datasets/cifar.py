@@ -274,9 +274,7 @@ class CIFAR100(_CIFAR100):
             raise DatasetFileError(self._message(f'{path} is damaged ({error!r})')) from error
         if not sound:
             raise DatasetFileError(
-                self._message(
-                    f'{path} is damaged: it must hold N images as data and N fine_labels'
-                )
+                self._message(f'{path} is damaged: it must hold N images as data and N fine_labels')
             )
         return data, labels
 

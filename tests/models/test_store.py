@@ -26,6 +26,7 @@ from mmdynakd.models.fast import Fast
 from mmdynakd.models.samples import BatchViews, Samples
 from mmdynakd.models.teachers import OUTPUTS, RecordStore, StoreError
 from mmdynakd.models.teachers.records import flatten, rebuild
+from mmdynakd.models.teachers.rows import Leaf, RowFormat
 from mmdynakd.models.teachers.shelves import FileShelf, MemoryShelf
 from mmdynakd.registry import MODELS
 
@@ -363,6 +364,68 @@ def test_what_does_not_fit_float16_is_an_error(tmp_path):
     assert (
         shelf.quantise([torch.tensor([[2**40]])])[0].item() == 2**40
     )  # integers are kept as they are
+
+
+OLD_KEY = '{"key": "old"}'
+OLD_LAYOUT = json.dumps(
+    {
+        'structure': {'dict': {'a': {'list': [0]}, 'b': {'list': [1, {'tuple': [2, 3]}]}}},
+        'leaves': [
+            {'shape': [3], 'served': 'float32', 'stored': 'float16'},
+            {'shape': [], 'served': 'int64', 'stored': 'int64'},
+            {'shape': [], 'served': 'bool', 'stored': 'bool'},
+            {'shape': [2, 2], 'served': 'float64', 'stored': 'float16'},
+        ],
+    }
+)
+UNWRITTEN = bytes(32)
+OLD_ROWS = {  # written before rows had a structured type: checksum, four tensors, zeros
+    0: 2 * UNWRITTEN
+    + bytes.fromhex('f8c4929a 003e00c00034 0700000000000000 01 003c004000420044 0000000000'),
+    1: UNWRITTEN
+    + bytes.fromhex('1af131e8 0042004400b8 f7ffffffffffffff 00 0045004600470048 0000000000')
+    + UNWRITTEN,
+}
+OLD_RECORD = {
+    'a': [torch.tensor([[1.5, -2.0, 0.25], [3.0, 4.0, -0.5]])],
+    'b': [
+        torch.tensor([7, -9]),
+        (
+            torch.tensor([True, False]),
+            torch.arange(1, 9, dtype=torch.float64).view(2, 2, 2),
+        ),
+    ],
+}
+
+
+def test_an_old_store_is_read(tmp_path):
+    (tmp_path / 'key.json').write_text(OLD_KEY)
+    (tmp_path / 'layout.json').write_text(OLD_LAYOUT)
+    for epoch, content in OLD_ROWS.items():
+        rows_file(tmp_path, epoch).write_bytes(content)
+    shelf = FileShelf(str(tmp_path), dict(key='old'), 3, 'float16')
+    known, leaves = shelf.fetch(np.arange(6), CPU)
+    assert known.tolist() == [False, False, True, False, True, False]
+    structure, expected = flatten(OLD_RECORD)
+    assert shelf.structure == structure
+    for found, leaf in zip(leaves, expected, strict=True):
+        assert found.dtype == leaf.dtype
+        assert torch.equal(found, leaf)
+
+
+def test_a_new_store_has_the_bytes_of_an_old_one(tmp_path):
+    shelf = FileShelf(str(tmp_path), dict(key='old'), 3, 'float16')
+    structure, leaves = flatten(OLD_RECORD)
+    shelf.keep(np.array([2, 4]), structure, shelf.quantise(leaves))
+    for epoch, content in OLD_ROWS.items():
+        assert rows_file(tmp_path, epoch).read_bytes() == content
+    assert json.loads((tmp_path / 'layout.json').read_text()) == json.loads(OLD_LAYOUT)
+
+
+@pytest.mark.parametrize('stored', ['object', 'bfloat16', 'load', 'O'])
+def test_a_row_of_objects_or_unknown_numbers_is_refused(stored):
+    with pytest.raises((ValueError, TypeError)):
+        RowFormat([Leaf([2], 'float32', stored)])
 
 
 def test_structures_come_back():

@@ -1,4 +1,7 @@
-"""The frozen teachers: the ensemble, the views through which distillers read it, and loading."""
+"""The frozen teachers: the ensemble, views of it for distillers, loading, and stores of records.
+
+How teachers are weighted does not belong here, but in ``selections/`` and ``functional/``.
+"""
 
 from .ensemble import TeacherEnsemble
 from .loading import load_checkpoint_into

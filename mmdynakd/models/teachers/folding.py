@@ -1,99 +1,118 @@
-"""What makes a frozen network faster and leaves what it computes: folding, casting, compiling."""
+"""Make a frozen network faster without changing its function: folding, casting, compiling."""
 
 import collections
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import fuse_conv_bn_eval
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdynakd.compat import release
+from mmdynakd.compat import has_forward_hooks, observe_operators, release
 from mmdynakd.models.fast import Fast
 
-# These very classes: what derives from them may compute something else with the same weights.
+# Exactly these classes: a subclass may compute something else with the same weights.
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+Pair = tuple[Convolution, Norm]
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-class _Readers(TorchDispatchMode):
-    """Counts how often each tensor is read by an operator; keeps them alive, so that no id is used
-    twice.
-    """
+class _Trace:
+    """What one run of a network shows: who ran, who read which tensor, and which pairs met."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.count: collections.Counter = collections.Counter()
-        self._alive: list = []
+        self.calls: collections.Counter[nn.Module] = collections.Counter()
+        self.reads: collections.Counter[int] = collections.Counter()
+        self.met: list[tuple[Convolution, Norm, torch.Tensor]] = []
+        self._made: dict[int, tuple[Convolution, torch.Tensor]] = {}
+        self._alive: list[torch.Tensor] = []  # so that no id is used twice
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        for value in (*args, *kwargs.values()):
+    def operator_runs(self, arguments: Iterable[Any]) -> None:
+        for value in arguments:
             for tensor in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(tensor, torch.Tensor):
-                    self.count[id(tensor)] += 1
+                    self.reads[id(tensor)] += 1
                     self._alive.append(tensor)
-        return func(*args, **kwargs)
+
+    def convolution_ran(self, module: Convolution, inputs: Any, output: torch.Tensor) -> None:
+        self.calls[module] += 1
+        self._made[id(output)] = (module, output)
+
+    def norm_ran(self, module: Norm, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        self.calls[module] += 1
+        if id(inputs[0]) in self._made:
+            convolution, tensor = self._made[id(inputs[0])]
+            self.met.append((convolution, module, tensor))
 
 
 @torch.no_grad()
-def foldable_pairs(network: nn.Module, run) -> list[tuple[nn.Module, nn.Module]]:
-    """Convolutions whose output is read by one BatchNorm and by nothing else, with that BatchNorm.
+def foldable_pairs(network: nn.Module, run: Callable[[], object]) -> list[Pair]:
+    """Find the convolutions whose output is read by one BatchNorm and by nothing else.
 
-    Found by running the network: names and order of its modules say nothing about who reads what.
+    The network is run for that, because the names and the order of its modules do not say who
+    reads what.
 
     Args:
-        network: in eval mode.
-        run: a function without arguments that runs it on a small batch.
+        network: In eval mode.
+        run: Runs the network on a small batch.
+
+    Returns:
+        These convolutions, each with its BatchNorm. Modules with hooks are left out.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU()).eval()
+        >>> len(foldable_pairs(network, lambda: network(torch.zeros(1, 3, 4, 4))))
+        1
     """
-    made, calls, pairs, handles = {}, collections.Counter(), [], []
-
-    def conv_ran(module, inputs, output):
-        calls[module] += 1
-        made[id(output)] = (module, output)
-
-    def norm_ran(module, inputs, output):
-        calls[module] += 1
-        conv, tensor = made.get(id(inputs[0]), (None, None))
-        if conv is not None:
-            pairs.append((conv, module, tensor))
-
-    watched = {
-        module: bool(module._forward_hooks or module._forward_pre_hooks)
-        for module in network.modules()
-    }
+    trace, handles = _Trace(), []
+    hooked = {module for module in network.modules() if has_forward_hooks(module)}
     for module in network.modules():
         if type(module) in CONVOLUTIONS:
-            handles.append(module.register_forward_hook(conv_ran))
+            handles.append(module.register_forward_hook(trace.convolution_ran))
         elif type(module) in NORMS and module.track_running_stats:
-            handles.append(module.register_forward_hook(norm_ran))
+            handles.append(module.register_forward_hook(trace.norm_ran))
     try:
-        with _Readers() as readers:
+        with observe_operators(trace.operator_runs):
             run()
     finally:
         for handle in handles:
             handle.remove()
     return [
-        (conv, norm)
-        for conv, norm, tensor in pairs
-        if calls[conv] == calls[norm] == 1
-        and readers.count[id(tensor)] == 1
-        and not watched[conv]
-        and not watched[norm]
+        (convolution, norm)
+        for convolution, norm, tensor in trace.met
+        if trace.calls[convolution] == trace.calls[norm] == trace.reads[id(tensor)] == 1
+        and not hooked & {convolution, norm}
     ]
 
 
-def fold(network: nn.Module, run) -> int:
-    """Folds BatchNorm into the convolution before it, in place; returns how many were folded.
+def fold(network: nn.Module, run: Callable[[], object]) -> int:
+    """Fold BatchNorm into the convolution before it, in place.
 
     ``w' = w γ / √(σ² + ε)``, ``b' = (b − μ) γ / √(σ² + ε) + β``: equal in exact arithmetic. Modules
     that a recorder is hooked to stay as they are.
+
+    Args:
+        network: In eval mode.
+        run: Runs the network on a small batch.
+
+    Returns:
+        The number of BatchNorms that were folded.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)).eval()
+        >>> fold(network, lambda: network(torch.zeros(1, 3, 4, 4)))
+        1
+        >>> network[1]
+        Identity()
     """
     pairs = foldable_pairs(network, run)
-    fused = {}
-    for conv, norm in pairs:
-        fused[conv] = fuse_conv_bn_eval(conv, norm)
+    fused: dict[nn.Module, nn.Module] = {}
+    for convolution, norm in pairs:
+        fused[convolution] = fuse_conv_bn_eval(convolution, norm)
         fused[norm] = nn.Identity()
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -103,52 +122,78 @@ def fold(network: nn.Module, run) -> int:
 
 
 def cast(network: nn.Module, dtype: torch.dtype) -> None:
-    """Convolutions and linear maps to ``dtype``, which autocast would otherwise cast again in every
-    step.
+    """Cast convolutions and linear layers once; autocast would cast them again in every step.
+
+    Args:
+        network: Changed in place. Its other layers keep their type.
+        dtype: The new type of the weights.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8))
+        >>> cast(network, torch.bfloat16)
+        >>> [layer.weight.dtype for layer in network]
+        [torch.bfloat16, torch.float32]
     """
     for module in network.modules():
-        if isinstance(module, (_ConvNd, nn.Linear)):
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)):
             module.to(dtype)
 
 
 def compile_parts(network: nn.Module) -> list[str]:
-    """Compiles the network's direct parts that no recorder looks into; returns their names."""
+    """Compile the network's direct parts that have convolutions, if no recorder looks into them.
+
+    Args:
+        network: Changed in place. The work is done when a part first runs.
+
+    Returns:
+        The names of these parts.
+
+    Examples:
+        >>> parts = dict(backbone=nn.Sequential(nn.Conv2d(3, 8, 1)), head=nn.Linear(8, 2))
+        >>> compile_parts(nn.ModuleDict(parts))
+        ['backbone']
+    """
     names = []
     for name, part in network.named_children():
         inner = [module for module in part.modules() if module is not part]
-        hooked = any(module._forward_hooks or module._forward_pre_hooks for module in inner)
-        if not hooked and any(isinstance(module, _ConvNd) for module in inner):
+        convolves = any(isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)) for module in inner)
+        if convolves and not any(map(has_forward_hooks, inner)):
+            # Module.compile would do this, but only from torch 2.2 on.
             part.forward = torch.compile(part.forward, options=_inductor_options(_device(part)))
             names.append(name)
     return names
 
 
-def _inductor_options(device: torch.device) -> dict:
-    """On a CPU a frozen teacher's weights are constants to inductor, which knows these from torch
-    2.1 on.
-    """
-    return (
-        dict(freezing=True) if device.type == 'cpu' and release(torch.__version__) >= (2, 1) else {}
-    )
+def _inductor_options(device: torch.device) -> dict[str, Any]:
+    """On a CPU, let inductor treat a frozen teacher's weights as constants, from torch 2.1 on."""
+    freezes = device.type == 'cpu' and release(torch.__version__) >= (2, 1)
+    return dict(freezing=True) if freezes else {}
 
 
-def accelerate(name: str, network: nn.Module, fast: Fast, run) -> None:
-    """Makes teacher ``name`` fast, in place, once its recorders are hooked and its weights are
-    final.
+def accelerate(name: str, network: nn.Module, fast: Fast, run: Callable[[], object]) -> None:
+    """Make a teacher fast, in place.
+
+    Call it when the teacher's weights are final and its recorders are hooked.
 
     Args:
-        name: for the log.
-        network: the teacher.
-        fast: what to do.
-        run: a function without arguments that runs the teacher on a small batch.
+        name: The teacher's name, for the log.
+        network: The teacher, in eval mode.
+        fast: What to do.
+        run: Runs the teacher on a small batch.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)).eval()
+        >>> accelerate('a', network, Fast(fold=True), lambda: network(torch.zeros(1, 3, 4, 4)))
+        >>> type(network[1]).__name__
+        'Identity'
     """
     done = []
     if fast.fold:
         done.append(f'{fold(network, run)} BatchNorm folded')
     fast.layout(network)
-    if fast.dtype:
+    if fast.torch_dtype:
         cast(network, fast.torch_dtype)
-        done.append(fast.dtype)
+        done.append(str(fast.dtype))
     if fast.compile:
         done.append(f'compiled: {compile_parts(network)}')
     if done:

@@ -1,55 +1,71 @@
-"""Recognise the layout of a checkpoint by its keys and shapes, and fit it to the model at hand."""
+"""Recognise the layout of a checkpoint by its keys and shapes, and fit it to a model."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
-from .containers import SHOWN, LayoutError, unpack
+from .containers import SHOWN, LayoutError, Weights, unpack
 from .naming import rename
 
 __all__ = ['LayoutError', 'match', 'recognise']
 
 
 def recognise(
-    payload: object, own: Mapping, part: str | None = None
-) -> tuple[str, dict[str, torch.Tensor]]:
-    """Find the weights for a model in what a checkpoint file holds, under the model's names.
+    payload: object, own: Collection[str], part: str | None = None
+) -> tuple[str, Weights]:
+    """Find the weights of a model in what a checkpoint file holds, and give them its names.
 
     Args:
-        payload: The object the file holds, see :func:`~mmdynakd.models.teachers.containers.unpack`.
-        own: The model's ``state_dict()``.
-        part: Which network is meant, where the file holds several.
+        payload: The object that the file holds, see
+            :func:`~mmdynakd.models.teachers.containers.unpack`.
+        own: The model's ``state_dict()``, or its names.
+        part: Which network is meant, if the file holds several.
 
     Returns:
-        ``'{state_dict|model|bare|…}[/{part}]/{mmpretrain|plain|same}'``, see
-        :func:`~mmdynakd.models.teachers.naming.rename`, and the state dict under the model's names.
+        The layout, ``'{state_dict|model|bare|…}[/{part}]/{mmpretrain|plain|same}'`` (see
+        :func:`~mmdynakd.models.teachers.naming.rename`), and the state dict with the model's
+        names.
 
     Raises:
-        LayoutError: If it holds no weights, no such part, or two tensors that come to the same
+        LayoutError: If the file holds no weights, no such part, or two tensors that get the same
             name.
+
+    Examples:
+        >>> payload = {'model': {'fc.bias': torch.zeros(10)}}
+        >>> layout, weights = recognise(payload, own=['backbone.conv1.weight', 'head.fc.bias'])
+        >>> layout, list(weights)
+        ('model/plain', ['head.fc.bias'])
     """
     container, weights = unpack(payload, part)
     naming, weights = rename(weights, own)
     return f'{container}/{naming}', weights
 
 
-def match(weights: Mapping, own: Mapping) -> dict[str, torch.Tensor]:
-    """Check that ``weights`` fit the model whose state dict is ``own``, name by name and shape by
-    shape.
+def match(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> Weights:
+    """Check that weights fit a model, name by name and shape by shape.
 
-    A missing ``num_batches_tracked`` (files from before PyTorch 0.4.1 lack it, and evaluation does
-    not read it) and entries of the model's ``data_preprocessor.*`` keep the model's own value.
+    Two kinds of entries may be missing and keep the model's value: ``num_batches_tracked``, which
+    files from before PyTorch 0.4.1 lack and evaluation does not read, and the model's
+    ``data_preprocessor.*``.
 
     Args:
-        weights: The translated state dict of the file.
+        weights: The file's state dict, with the model's names.
         own: The model's ``state_dict()``.
 
     Returns:
         A complete state dict for ``load_state_dict(…, strict=True)``.
 
     Raises:
-        LayoutError: If a name is missing or unexpected or a shape differs; the message lists them,
-            and says where only the number of classes differs.
+        LayoutError: If a name is missing or unexpected, or a shape differs. The message lists
+            them, and says so if only the number of classes differs.
+
+    Examples:
+        >>> own = {'head.fc.bias': torch.zeros(10)}
+        >>> match({'head.fc.bias': torch.ones(10)}, own)['head.fc.bias'].sum().item()
+        10.0
+        >>> match({'head.fc.weight': torch.ones(10)}, own)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mmdynakd.models.teachers.containers.LayoutError: is of another architecture than ...
     """
     optional = {
         key
@@ -80,8 +96,11 @@ def match(weights: Mapping, own: Mapping) -> dict[str, torch.Tensor]:
     return {key: weights.get(key, value) for key, value in own.items()}
 
 
-def _classes(shapes: list[tuple[tuple, tuple]]) -> tuple[int, int] | None:
-    """The file's and the model's number of classes, if they alone make all these shapes differ."""
+Shape = tuple[int, ...]
+
+
+def _classes(shapes: list[tuple[Shape, Shape]]) -> tuple[int, int] | None:
+    """The file's and the model's number of classes, if nothing else makes these shapes differ."""
     ends = {
         (theirs[0], ours[0])
         for theirs, ours in shapes

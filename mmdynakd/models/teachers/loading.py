@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
@@ -21,22 +22,22 @@ KEYS = ('path', 'part', 'sha256')
 
 def load_checkpoint_into(
     model: nn.Module,
-    checkpoint: str | os.PathLike | Mapping,
+    checkpoint: str | os.PathLike[str] | Mapping[str, Any],
     *,
     name: str,
     train_command: str | None = None,
     source: str | None = None,
 ) -> str:
-    """Load the weights in ``checkpoint`` into ``model``, all of them or none.
+    """Load the weights in a checkpoint into a model: all of them, or none.
 
     Args:
-        model: An MMPretrain classifier, or any module whose names the file has.
-        checkpoint: A local path, or an ``https://`` URL, whose file is kept in
-            ``torch.hub.get_dir()/checkpoints`` and checked against the SHA-256 prefix in a name
-            such as ``resnet20-23dac2f1.pt``. Where the file holds several networks, ``dict(path=…,
-            part=…)``: ``part`` is ``'student'``, ``'teacher'``, the name of a lane, or
-            ``'ema_state_dict'``. ``dict(path=…, sha256=…)`` checks the file against that (or its
-            first 8 or more digits).
+        model: A classifier of MMPretrain, or any module whose names the file has.
+        checkpoint: A local path, an ``https://`` URL, or ``dict(path=…, part=…, sha256=…)`` of
+            one. A downloaded file is kept in ``torch.hub.get_dir()/checkpoints``, and checked if
+            its name has a SHA-256 prefix, as ``resnet20-23dac2f1.pt`` does. ``part`` is needed if
+            the file holds several networks: ``'student'``, ``'teacher'``, the name of a lane, or
+            ``'ema_state_dict'``. With ``sha256`` (all or at least the first 8 digits) the file is
+            checked against that.
         name: The teacher's name, for messages.
         train_command: The command that trains this teacher, for messages.
         source: Where the file is from, for messages.
@@ -45,9 +46,17 @@ def load_checkpoint_into(
         The layout found, see :func:`~mmdynakd.models.teachers.layouts.recognise`.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, holds more than tensors (it is not
-            executed then), holds no state dict, several networks and no ``part``, or is of another
-            architecture. The model is unchanged.
+        CheckpointError: If the file is missing or damaged, holds more than tensors (nothing of it
+            is executed), holds no state dict, holds several networks while ``part`` is not given,
+            or is of another architecture. The model is unchanged then.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> model = nn.Linear(2, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({'state_dict': nn.Linear(2, 1).state_dict()}, f'{folder}/teacher.pth')
+        ...     load_checkpoint_into(model, f'{folder}/teacher.pth', name='teacher')
+        'state_dict/same'
     """
     given, part, sha256 = _place(checkpoint, name)
     shown = given
@@ -74,10 +83,12 @@ def load_checkpoint_into(
 
 
 def _place(
-    checkpoint: str | os.PathLike | Mapping, name: str
+    checkpoint: str | os.PathLike[str] | Mapping[str, Any], name: str
 ) -> tuple[str, str | None, str | None]:
     """Path or URL, part and sha256."""
-    given = checkpoint if isinstance(checkpoint, Mapping) else dict(path=checkpoint)
+    given: Mapping[str, Any] = (
+        checkpoint if isinstance(checkpoint, Mapping) else dict(path=checkpoint)
+    )
     path, part = given.get('path'), given.get('part')
     unknown = unknown_names(given, KEYS)
     if (
@@ -87,28 +98,27 @@ def _place(
         or not isinstance(part, (str, type(None)))
     ):
         raise CheckpointError(
-            f"Teacher '{name}': checkpoint must be a path, a URL or dict(path=…, part=…, "
-            'sha256=…), '
-            f'got {given!r}{f"; unknown: {unknown}" if unknown else ""}'
+            f"Teacher '{name}': checkpoint must be a path, a URL or "
+            f'dict(path=…, part=…, sha256=…), got {given!r}'
+            f'{f"; unknown: {unknown}" if unknown else ""}'
         )
     return str(path), part, given.get('sha256')
 
 
 def _say_average(name: str, averages: list[str], layout: str) -> None:
-    """MMEngine's EMA hook saves the average as ``state_dict`` and the plain weights as
-    ``ema_state_dict``.
-    """
+    """Say which weights were taken, because MMEngine's EMA hook saves them swapped."""
+    if not averages:
+        return
     taken = layout.split('/')[0]
     others = ', '.join(key for key in averages if key != taken)
-    if averages:
-        left = f'; part={others!r} takes the other' if others else ''
-        swapped = (
-            " (MMEngine's EMA hook swaps the two: state_dict holds the average)"
-            if 'ema_state_dict' in averages
-            else ''
-        )
-        print_log(
-            f"teacher '{name}': took {taken!r} of a checkpoint with an average of the "
-            f'weights{swapped}{left}',
-            'current',
-        )
+    left = f'; part={others!r} takes the other' if others else ''
+    swapped = (
+        " (MMEngine's EMA hook swaps the two: state_dict holds the average)"
+        if 'ema_state_dict' in averages
+        else ''
+    )
+    print_log(
+        f"teacher '{name}': took {taken!r} of a checkpoint that also holds an average of the "
+        f'weights{swapped}{left}',
+        'current',
+    )

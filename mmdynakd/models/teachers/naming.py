@@ -1,4 +1,4 @@
-"""From the names of a public checkpoint to those of the model that it is for."""
+"""From the names in a public checkpoint to those of the model that it is for."""
 
 import re
 from collections.abc import Iterable
@@ -9,33 +9,41 @@ OURS = ('backbone.', 'head.')
 CLASSIFIER = re.compile(r'^(?:fc|linear|classifier)\.(weight|bias)$')
 NUMBERED = re.compile(r'^classifier\.(\d+)\.')
 SHORTCUT = re.compile(r'^(layer\d+\.\d+)\.shortcut\.')
-WHOLE = 'model.'  # in front of every name of a network that lies in a wrapper, as timm's in MMPretrain's classifier
+# In front of every name if the network is in a wrapper, as timm's in MMPretrain's TimmClassifier.
+WHOLE = 'model.'
 
 
 def rename(weights: Weights, own: Iterable[str]) -> tuple[str, Weights]:
     """Give weights the names that the model has.
 
-    A model without ``backbone.*`` and ``head.*`` (MMPretrain's ``TimmClassifier``, or any module)
-    is given the file's names as they are. A MMPretrain classifier is given those of MMPretrain as
-    they are, and plain ones by rules:
+    If the model is not a classifier of MMPretrain (MMPretrain's ``TimmClassifier``, or any module),
+    the file's names are kept. If it is one, the file's names are kept if they are MMPretrain's.
+    Other names change by these rules:
 
-    - the classifier, ``fc.*``, ``linear.*``, ``classifier.*`` or the only numbered
-      ``classifier.N.*``, becomes
-      ``head.fc.*``; several numbered ones (chenyaofo's VGG) become ``head.classifier.N.*``
-    - ``layer*.N.shortcut.*`` becomes ``downsample`` where the model calls it so (RepDistiller's
-      ResNet50)
-    - ``backbone.`` comes in front of everything else
+    - The classifier becomes ``head.fc.*``: ``fc.*``, ``linear.*``, ``classifier.*``, or the only
+      numbered ``classifier.N.*``. Several numbered ones (VGG of pytorch-cifar-models) become
+      ``head.classifier.N.*``.
+    - ``layer*.N.shortcut.*`` becomes ``downsample`` if the model calls it that (RepDistiller's
+      ResNet50).
+    - Everything else gets ``backbone.`` in front.
 
     Args:
-        weights: By the file's names.
+        weights: The weights under the file's names.
         own: The model's names.
 
     Returns:
-        ``'mmpretrain'``, ``'plain'`` or ``'same'`` (the model's own names), and the weights by the
-        model's names.
+        ``'mmpretrain'``, ``'plain'``, or ``'same'`` for the model's own names; and the weights
+        under the model's names.
 
     Raises:
-        LayoutError: If two tensors come to the same name.
+        LayoutError: If two tensors get the same name.
+
+    Examples:
+        >>> import torch
+        >>> weights = {'conv1.weight': torch.zeros(1), 'linear.bias': torch.zeros(1)}
+        >>> naming, renamed = rename(weights, ['backbone.conv1.weight', 'head.fc.bias'])
+        >>> naming, list(renamed)
+        ('plain', ['backbone.conv1.weight', 'head.fc.bias'])
     """
     own = set(own)
     weights = {
@@ -59,9 +67,7 @@ def rename(weights: Weights, own: Iterable[str]) -> tuple[str, Weights]:
 
 
 def _is_classifier(names: Iterable[str]) -> bool:
-    """Whether these are names of a MMPretrain classifier; timm's ViT has a ``head.`` too, but no
-    ``backbone.``.
-    """
+    """Whether a classifier of MMPretrain has these names; timm's ViT has a ``head.`` too."""
     return any(name.startswith('backbone.') for name in names)
 
 

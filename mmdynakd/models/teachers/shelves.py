@@ -1,33 +1,52 @@
-"""Where kept records lie: in memory, or in files that no interruption spoils."""
+"""Where kept records are: in memory, or in files that no interruption can spoil."""
 
 import contextlib
 import json
 import os
 import os.path as osp
 import shutil
-import zlib
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from mmengine.logging import print_log
 
 from mmdynakd.errors import UnreachableError, UserError
 from mmdynakd.files import patiently, read_json, remove_temporaries, whole, write_json
 
+from .rows import Ids, Known, Layout, Leaf, RowFormat, Rows
+
 DTYPES = {'float16': torch.float16, 'float32': torch.float32}
-STALE = 3600  # seconds after which what an interrupted process left half-made is removed
+STALE = 3600  # seconds after which the half-made files of an interrupted process are removed
 
 
 class StoreError(RuntimeError):
-    """A store that cannot be used; the message names the file and the remedy."""
+    """A store cannot be used. The message names the file and the remedy.
+
+    Examples:
+        >>> raise StoreError('store/layout.json is damaged: remove the folder')
+        Traceback (most recent call last):
+        mmdynakd.models.teachers.shelves.StoreError: store/layout.json is damaged: remove the folder
+    """
 
 
 class MemoryShelf:
-    """Rows of a split that every epoch sees alike, on the device of the teacher.
+    """Rows of a split that is the same in every epoch, on the device of the teacher.
 
     Args:
-        size: number of samples.
+        size: Number of samples of the split.
+
+    Attributes:
+        structure: Structure of the records, see :func:`~.records.flatten`. None at first.
+
+    Examples:
+        >>> shelf = MemoryShelf(size=4)
+        >>> shelf.keep(np.array([1, 2]), 0, [torch.tensor([10.0, 20.0])])
+        >>> shelf.fetch(np.array([2, 3]), torch.device('cpu'))
+        (array([ True, False]), [tensor([20.])])
     """
 
     def __init__(self, size: int) -> None:
@@ -36,8 +55,16 @@ class MemoryShelf:
         self._leaves: list[torch.Tensor] = []
         self.structure: Any = None
 
-    def fetch(self, ids: np.ndarray, device: torch.device) -> tuple[np.ndarray, list[torch.Tensor]]:
-        """Which of ``ids`` are known, (B,), and their rows."""
+    def fetch(self, ids: Ids, device: torch.device) -> tuple[Known, list[torch.Tensor]]:
+        """Read the rows that are known.
+
+        Args:
+            ids: (B,) views.
+            device: Where the rows go.
+
+        Returns:
+            Which views are known, (B,), and for each tensor of a record the rows of those.
+        """
         known = self._known[ids]
         rows = torch.from_numpy(ids[known])
         return known, [
@@ -45,9 +72,17 @@ class MemoryShelf:
         ]
 
     def quantise(self, leaves: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the tensors as they will be read back: here, unchanged."""
         return leaves
 
-    def keep(self, ids: np.ndarray, structure: Any, leaves: list[torch.Tensor]) -> None:
+    def keep(self, ids: Ids, structure: Any, leaves: list[torch.Tensor]) -> None:
+        """Store rows.
+
+        Args:
+            ids: (k,) views.
+            structure: Structure of the records.
+            leaves: The tensors of the records, k rows each.
+        """
         if self.structure is None:
             self.structure = structure
             self._leaves = [leaf.new_zeros(len(self._known), *leaf.shape[1:]) for leaf in leaves]
@@ -58,34 +93,53 @@ class MemoryShelf:
 
 
 class FileShelf:
-    """Rows by view in memory-mapped files, one an epoch.
+    """Rows for each view in memory-mapped files, one file for each epoch.
 
-    A row is the CRC-32 of (view, payload), then the payload: a row that was never written, or not
-    to its end, does not match and counts as unknown. ``key.json`` and ``layout.json`` are written
-    whole or not at all, files of an epoch are made whole under another name; nothing in it is ever
-    executed.
+    A row that was never written, or only in part, does not match its checksum and counts as
+    unknown, see :class:`~.rows.RowFormat`. ``key.json`` and ``layout.json`` are written
+    whole or not at all, and the file of an epoch is complete before it gets its name. Nothing in
+    the folder is ever executed.
 
     Args:
-        folder: where.
-        key: what the records are a function of, compared in full with what the folder says.
-        size: number of samples of the split.
-        dtype: ``'float16'`` or ``'float32'``, of what is stored; what is served is in the records'
-            own type.
-        announce: called with the bytes a row takes, before the first one is written.
+        folder: Where the files are.
+        key: What the records depend on. It must equal what the folder says.
+        size: Number of samples of the split.
+        dtype: ``'float16'`` or ``'float32'``: how floats are stored. What is served has the
+            records' own type.
+        announce: Called with the bytes of a row, before the first row is written.
+
+    Attributes:
+        structure: Structure of the records, see :func:`~.records.flatten`. None before the first.
+        error: Largest difference so far between a record and what was stored of it.
+        writable: False once a write has failed.
 
     Raises:
-        StoreError: the folder holds something else, or cannot be made.
+        StoreError: If the folder holds something else, or cannot be made.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     shelf = FileShelf(folder, dict(data='cifar'), size=4, dtype='float16')
+        ...     shelf.keep(np.array([1, 2]), 0, [torch.tensor([10.0, 20.0])])
+        ...     again = FileShelf(folder, dict(data='cifar'), size=4, dtype='float16')
+        ...     again.fetch(np.array([2, 3]), torch.device('cpu'))
+        (array([ True, False]), [tensor([20.])])
     """
 
     def __init__(
-        self, folder: str, key: dict, size: int, dtype: str, announce=lambda row_bytes: None
+        self,
+        folder: str,
+        key: Mapping[str, Any],
+        size: int,
+        dtype: str,
+        announce: Callable[[int], None] = lambda row_bytes: None,
     ) -> None:
         self.folder, self.size, self.dtype, self._announce = folder, size, dtype, announce
         self.structure: Any = None
         self.error = 0.0
         self.writable = True
-        self._leaves: list[dict] = []
-        self._epochs: dict[int, np.memmap | None] = {}
+        self._format = RowFormat([])
+        self._epochs: dict[int, Rows] = {}
         try:
             os.makedirs(folder, exist_ok=True)
             if not osp.exists(osp.join(folder, 'key.json')):
@@ -97,63 +151,79 @@ class FileShelf:
             ) from error
         if self._read('key.json') != json.loads(json.dumps(key)):
             raise StoreError(
-                f'{folder}/key.json tells of other teachers or data than its name: remove the '
-                'folder'
+                f'{folder}/key.json names other teachers or data than the name of its folder: '
+                'remove the folder'
             )
         with contextlib.suppress(OSError):
             remove_temporaries(folder, older_than=STALE)
         if osp.exists(osp.join(folder, 'layout.json')):
             self._load_layout()
 
-    def fetch(self, ids: np.ndarray, device: torch.device) -> tuple[np.ndarray, list[torch.Tensor]]:
-        """Which of the views ``ids`` are known, (B,), and their rows."""
-        known = np.zeros(len(ids), dtype=bool)
+    def fetch(self, ids: Ids, device: torch.device) -> tuple[Known, list[torch.Tensor]]:
+        """Read the rows that are known.
+
+        Args:
+            ids: (B,) views.
+            device: Where the rows go.
+
+        Returns:
+            Which views are known, (B,), and for each tensor of a record the rows of those.
+        """
         if self.structure is None:
-            return known, []
-        payload = np.zeros((len(ids), self._row), dtype=np.uint8)
+            return np.zeros(len(ids), dtype=bool), []
+        found = self._format.empty(len(ids))
         for epoch, at in _by_epoch(ids, self.size):
-            rows = self._epoch(epoch, make=False)
+            rows = self._opened(epoch)
             if rows is not None:
-                payload[at] = rows[ids[at] % self.size]
-        sums = payload[:, :4].copy().view(np.uint32)[:, 0]
-        for i in np.flatnonzero(sums):
-            known[i] = sums[i] == _checksum(ids[i], payload[i, 4:])
-        return known, [leaf.to(device, non_blocking=True) for leaf in self._unpack(payload[known])]
+                found[at] = rows[ids[at] % self.size]
+        known = self._format.intact(ids, found)
+        leaves = self._format.unpack(found[known])
+        return known, [leaf.to(device, non_blocking=True) for leaf in leaves]
 
     def quantise(self, leaves: list[torch.Tensor]) -> list[torch.Tensor]:
-        """What will be read back.
+        """Round the tensors to what will be read back.
+
+        Args:
+            leaves: The tensors of the records.
+
+        Returns:
+            The same tensors with the precision of the file, in their own types.
 
         Raises:
-            StoreError: where float16 cannot hold it.
+            StoreError: If a number does not fit into float16.
         """
         stored = [leaf.to(self._stored(leaf)).to(leaf.dtype) for leaf in leaves]
         for old, new in zip(leaves, stored):
             if old.is_floating_point() and old.numel():
                 if not torch.equal(torch.isfinite(old), torch.isfinite(new)):
                     raise StoreError(
-                        f'{self.folder}: records beyond 65504 do not fit float16; '
+                        f'{self.folder}: records beyond 65504 do not fit into float16: '
                         "set model.store.dtype='float32'"
                     )
                 self.error = max(self.error, float((old - new).abs().max()))
         return stored
 
-    def keep(self, ids: np.ndarray, structure: Any, leaves: list[torch.Tensor]) -> None:
-        """Writes the rows of ``ids``; where that fails the shelf is read-only from then on, and
-        says so once.
+    def keep(self, ids: Ids, structure: Any, leaves: list[torch.Tensor]) -> None:
+        """Write rows. If that fails, say so once and write nothing from then on.
+
+        Args:
+            ids: (k,) views.
+            structure: Structure of the records.
+            leaves: The tensors of the records, k rows each.
         """
         if not self.writable:
             return
         try:
             if self.structure is None:
                 self._make_layout(structure, leaves)
-            payload = self._pack(ids, leaves)
+            rows = self._format.pack(ids, leaves)
             for epoch, at in _by_epoch(ids, self.size):
-                self._epoch(epoch, make=True)[ids[at] % self.size] = payload[at]
+                self._made(epoch)[ids[at] % self.size] = rows[at]
         except OSError as error:
             self.writable = False
             print_log(
-                f'{self.folder}: nothing is written any more ({error}); teachers run where nothing '
-                'is kept',
+                f'{self.folder}: nothing more is written ({error}); '
+                'teachers run again for views that it lacks',
                 'current',
                 30,
             )
@@ -162,89 +232,53 @@ class FileShelf:
         return DTYPES[self.dtype] if leaf.is_floating_point() else leaf.dtype
 
     def _make_layout(self, structure: Any, leaves: list[torch.Tensor]) -> None:
-        entries = [
-            dict(
-                shape=list(leaf.shape[1:]),
-                served=str(leaf.dtype).removeprefix('torch.'),
-                stored=str(self._stored(leaf)).removeprefix('torch.'),
-            )
-            for leaf in leaves
-        ]
-        layout = dict(structure=structure, leaves=entries)
+        layout = Layout(structure, [Leaf.of(leaf, self._stored(leaf)) for leaf in leaves])
         self._use_layout(layout)
-        self._announce(self._row)
-        write_json(self.folder, 'layout.json', layout)
+        self._announce(self._format.dtype.itemsize)
+        write_json(self.folder, 'layout.json', msgspec.to_builtins(layout))
 
     def _load_layout(self) -> None:
         try:
-            self._use_layout(self._read('layout.json'))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            self._use_layout(msgspec.convert(self._read('layout.json'), Layout))
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
             raise StoreError(
-                f'{self.folder}/layout.json is damaged ({error!r}): remove the folder'
+                f'{self.folder}/layout.json is damaged ({error}): remove the folder'
             ) from error
 
-    def _use_layout(self, layout: dict) -> None:
-        self._leaves = [
-            dict(
-                shape=[int(side) for side in entry['shape']],
-                served=_dtype(entry['served']),
-                stored=_dtype(entry['stored']),
-            )
-            for entry in layout['leaves']
-        ]
-        self.structure = layout['structure']
-        used = 4
-        for leaf in self._leaves:
-            leaf['bytes'] = torch.empty(0, dtype=leaf['stored']).element_size() * int(
-                np.prod(leaf['shape'], dtype=int)
-            )
-            leaf['at'], used = used, used + leaf['bytes']
-        self._row = -(-used // 8) * 8
+    def _use_layout(self, layout: Layout) -> None:
+        self._format = RowFormat(layout.leaves)
+        self.structure = layout.structure
 
-    def _pack(self, ids: np.ndarray, leaves: list[torch.Tensor]) -> np.ndarray:
-        payload = np.zeros((len(ids), self._row), dtype=np.uint8)
-        for spec, leaf in zip(self._leaves, leaves, strict=True):
-            values = leaf.detach().to('cpu', spec['stored']).contiguous().reshape(len(ids), -1)
-            payload[:, spec['at'] : spec['at'] + spec['bytes']] = values.numpy().view(np.uint8)
-        sums = np.array([_checksum(i, row) for i, row in zip(ids, payload[:, 4:])], dtype=np.uint32)
-        payload[:, :4] = sums[:, None].view(np.uint8)
-        return payload
+    def _path(self, epoch: int) -> str:
+        return osp.join(self.folder, f'epoch_{epoch:05d}.rows')
 
-    def _unpack(self, payload: np.ndarray) -> list[torch.Tensor]:
-        if not len(payload):
-            return [torch.empty(0, *spec['shape'], dtype=spec['served']) for spec in self._leaves]
-        leaves = []
-        for spec in self._leaves:
-            raw = np.ascontiguousarray(payload[:, spec['at'] : spec['at'] + spec['bytes']])
-            values = torch.from_numpy(raw).view(spec['stored']).to(spec['served'])
-            leaves.append(values.reshape(len(payload), *spec['shape']))
-        return leaves
+    def _opened(self, epoch: int) -> Rows | None:
+        """The rows of an epoch, mapped from its file; None if there is no whole file."""
+        if epoch in self._epochs:
+            return self._epochs[epoch]
+        path, shape = self._path(epoch), (self.size, self._format.dtype.itemsize)
+        if not osp.exists(path) or osp.getsize(path) != shape[0] * shape[1]:
+            return None
+        mode: Literal['r', 'r+'] = 'r+' if os.access(path, os.W_OK) else 'r'
+        rows = patiently(lambda: np.memmap(path, np.uint8, mode, shape=shape), path)
+        # Two files stay open: one of the validation split and one of the epoch that is trained.
+        while len(self._epochs) > 1:
+            self._epochs.pop(next(iter(self._epochs)))
+        self._epochs[epoch] = rows
+        return rows
 
-    def _epoch(self, epoch: int, make: bool) -> np.memmap | None:
-        """The rows of an epoch, (N, row); the file is made if ``make``, else None where there is
-        none.
+    def _made(self, epoch: int) -> Rows:
+        """The rows of an epoch, to write into; the file is made if there is none.
+
+        Raises:
+            OSError: If that is not possible.
         """
-        rows = self._epochs.get(epoch)
-        if rows is None:
-            path = osp.join(self.folder, f'epoch_{epoch:05d}.rows')
-            intact = osp.exists(path) and osp.getsize(path) == self.size * self._row
-            if not intact and make:
-                _allocate(path, self.size * self._row)
-            if intact or make:
-                mode = 'r+' if os.access(path, os.W_OK) else 'r'
-                rows = patiently(
-                    lambda: np.memmap(
-                        path, dtype=np.uint8, mode=mode, shape=(self.size, self._row)
-                    ),
-                    path,
-                )
-            while (
-                len(self._epochs) > 1
-            ):  # the validation split and this epoch: no more files stay open
-                self._epochs.pop(next(iter(self._epochs)))
-            self._epochs[epoch] = rows
-        if make and rows.mode == 'r':
-            raise PermissionError(f'{rows.filename} is read-only')
+        path = self._path(epoch)
+        if self._opened(epoch) is None:
+            _allocate(path, self.size * self._format.dtype.itemsize)
+        rows = self._opened(epoch)
+        if rows is None or not rows.flags.writeable:
+            raise PermissionError(f'{path} is read-only')
         return rows
 
     def _read(self, name: str) -> Any:
@@ -256,26 +290,16 @@ class FileShelf:
             raise StoreError(f'{error}: remove the folder') from error
 
 
-def _dtype(name: str) -> torch.dtype:
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ValueError(f'{name!r} is no dtype')
-    return dtype
-
-
-def _checksum(view: int, payload: np.ndarray) -> int:
-    """CRC-32 of (view, payload); 0 is for rows that are not there."""
-    return zlib.crc32(payload, zlib.crc32(int(view).to_bytes(8, 'little'))) or 1
-
-
-def _by_epoch(ids: np.ndarray, size: int) -> list[tuple[int, np.ndarray]]:
+def _by_epoch(ids: Ids, size: int) -> list[tuple[int, npt.NDArray[np.intp]]]:
+    """The epochs of views, each with the places in ``ids`` that are its own."""
     epochs = ids // size
     return [(int(epoch), np.flatnonzero(epochs == epoch)) for epoch in np.unique(epochs)]
 
 
 def _allocate(path: str, length: int) -> None:
-    """A file of zeros whose blocks are reserved: a full disk is an OSError now, not a crash in a
-    later write.
+    """Make a file of zeros and reserve its blocks.
+
+    A full disk is then an OSError here, not a crash when the mapped memory is written.
     """
     with whole(path, overwrite=False) as temporary, open(temporary, 'wb') as file:
         if hasattr(os, 'posix_fallocate'):
@@ -285,5 +309,5 @@ def _allocate(path: str, length: int) -> None:
                 raise OSError('the disk is full')
             file.truncate(length)
         if osp.exists(path) and osp.getsize(path) != length:
-            print_log(f'{path} is cut short: it is made anew', 'current', 30)
+            print_log(f'{path} does not have its full length: it is replaced', 'current', 30)
             os.remove(path)
