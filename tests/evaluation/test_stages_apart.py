@@ -13,6 +13,7 @@ from toys import bilevel, built, differing, dynakd_cfg, kd_distiller_cfg, made_b
 from mmdynakd.evaluation import plan_evaluation
 from mmdynakd.functional import NoHypergradientError
 from mmdynakd.registry import MODELS
+from mmdynakd.values import Candidate
 from mmdynakd.workdir.identity import config_hash
 
 
@@ -66,8 +67,8 @@ def test_a_candidate_keeps_the_settings_of_the_lane_that_found_it():
         baselines={}, single_teachers=False, evaluation={}, metric='accuracy/top1'
     )
     theta = dict(t0=0.25, t1=0.75)
-    candidates = [dict(name=f'{lane}_cat1', lane=lane, theta=theta) for lane in lanes]
-    candidates.append(dict(name='fixed', lane=None, theta=theta))
+    candidates = [Candidate(name=f'{lane}_cat1', lane=lane, theta=theta) for lane in lanes]
+    candidates.append(Candidate(name='fixed', theta=theta))
     cfg = plan_evaluation(cfg, settings, candidates, ['t0', 't1'], [0]).side_by_side(0)
     plain = dict(selection=dict(probs=theta))
     assert cfg.model.lanes.to_dict() == dict(
