@@ -86,7 +86,7 @@ def distillation(
     teacher = next(iter(cfg.model.teachers))
     cfg.model.teachers = {teacher: cfg.model.teachers[teacher]}
     cfg.model.teacher_order = [teacher]
-    cfg.model.distribution = dict(probs=teacher)
+    cfg.model.selection = dict(probs=teacher)
     for key in ('upper_dataloader', 'upper_cache_mb'):
         cfg.train_cfg.pop(key, None)
     cfg.custom_hooks = [cfg.custom_hooks[0], dict(type='mmdynakd.ResultsHook')]

@@ -63,7 +63,7 @@ def measure(point: Point) -> dict:
     torch.set_num_threads(point.threads)
     data = batch(point.batch, 0)
     before = _held(point.device)
-    own = dict(distribution=None) if point.labels_only else dict(distribution=dict(probs='uniform'))
+    own = dict(selection=None) if point.labels_only else dict(selection=dict(probs='uniform'))
     teachers = {f't{i}': dict(model=network(point.teacher)) for i in range(point.teachers)}
     side = Steps(
         dynakd(teachers, point.depth, lanes={f'c{i}': own for i in range(point.lanes)}),

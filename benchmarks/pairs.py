@@ -27,7 +27,7 @@ def switch(precision: str | None) -> str | dict | None:
 
 def single(teacher: int, depth: int, checkpoint: str, fast: str | dict | None) -> dict:
     entry = dict(model=network(teacher), checkpoint=checkpoint)
-    return dynakd(dict(teacher=entry), depth, distribution=dict(probs='teacher'), fast=fast)
+    return dynakd(dict(teacher=entry), depth, selection=dict(probs='teacher'), fast=fast)
 
 
 class Pair:

@@ -63,7 +63,7 @@ class Race:
         self.scenario, self.args, self.step, self.worst = scenario, args, 0, 0.0
         fast = (args.fast and dict(fast=args.fast)) or {}
         lanes = {
-            f'c{i}': dict(distribution=dict(probs=theta)) for i, theta in enumerate(scenario.thetas)
+            f'c{i}': dict(selection=dict(probs=theta)) for i, theta in enumerate(scenario.thetas)
         }
         cfg = dict(teachers=scenario.teachers, depth=scenario.depth, **fast)
         self.side = Steps(dynakd(lanes=lanes, **cfg), args.device)
@@ -71,7 +71,7 @@ class Race:
             name: Steps(dynakd(lanes={name: lane}, **cfg), args.device)
             for name, lane in lanes.items()
         }
-        self.student = Steps(dynakd(lanes=dict(ce=dict(distribution=None)), **cfg), args.device)
+        self.student = Steps(dynakd(lanes=dict(ce=dict(selection=None)), **cfg), args.device)
         self.data = [batch(args.batch, seed) for seed in range(4)]
         self.inputs = torch.stack(self.data[0]['inputs']).to(args.device)
         self.log: dict[str, dict[str, torch.Tensor]] = {}

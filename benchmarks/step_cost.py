@@ -10,7 +10,7 @@ its steps the teacher that it draws takes the same step as the only teacher of a
 was never drawn), `by draws` the mean under the frequencies with which the teachers were in fact
 drawn, and `n teachers` the mean of the ensemble's own steps under the same frequencies; each a mean
 of medians by teacher. `of pairs` is the median of the ratios of such neighbouring steps, the worst
-of which is the ratio. Averaging is `distribution=dict(type='mmdynakd.Average')`.
+of which is the ratio. Averaging is `selection=dict(type='mmdynakd.Average')`.
 """
 
 import math
@@ -37,7 +37,7 @@ class Sides:
         }
         uniform = dict(probs='uniform', weight_by_probability='none')
         self.drawing = {
-            n: Steps(dynakd(self.depths[:n], args.depth, distribution=uniform), args.device)
+            n: Steps(dynakd(self.depths[:n], args.depth, selection=uniform), args.device)
             for n in self.counts
         }
         self.data = [batch(args.batch, seed) for seed in range(4)]
@@ -45,7 +45,7 @@ class Sides:
         self.averaged = min(AVERAGED, max(self.counts))
         self.average = Steps(
             dynakd(
-                self.depths[: self.averaged], args.depth, distribution=dict(type='mmdynakd.Average')
+                self.depths[: self.averaged], args.depth, selection=dict(type='mmdynakd.Average')
             ),
             args.device,
         )

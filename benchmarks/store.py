@@ -35,7 +35,7 @@ EPOCH = 45000
 
 def measure(args, dtype: str, folder: str) -> tuple[dict[str, float], float]:
     """Median seconds of a step by side, and the largest error of what was stored."""
-    options = dict(distribution=dict(probs='uniform'), fast=args.fast)
+    options = dict(selection=dict(probs='uniform'), fast=args.fast)
     store = dict(path=folder, dtype=dtype)
     sides = {'no store': Steps(dynakd(args.teachers, args.depth, **options), args.device)}
     for name in ('first run', 'second run'):

@@ -29,14 +29,12 @@ PAPER = "the paper's"
 OPTIONS = {
     PAPER: {},
     "upper_objective='unrolled'": dict(upper_objective='unrolled'),
-    'gumbel_temperature=1': dict(distribution=dict(gumbel_temperature=1.0)),
-    'entropy_weight=0.1, temperature=2': dict(
-        distribution=dict(entropy_weight=0.1, temperature=2.0)
-    ),
+    'gumbel_temperature=1': dict(selection=dict(gumbel_temperature=1.0)),
+    'entropy_weight=0.1, temperature=2': dict(selection=dict(entropy_weight=0.1, temperature=2.0)),
     "granularity='sample'": dict(
-        distribution=dict(granularity='sample', weight_by_probability='none')
+        selection=dict(granularity='sample', weight_by_probability='none')
     ),
-    'num_classes=100': dict(distribution=dict(num_classes=CLASSES, weight_by_probability='none')),
+    'num_classes=100': dict(selection=dict(num_classes=CLASSES, weight_by_probability='none')),
 }
 
 

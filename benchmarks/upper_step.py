@@ -46,7 +46,7 @@ def measure(args) -> dict[str, float]:
     sides = {}
     for depth in args.teachers:
         alone = Steps(
-            dynakd([depth], args.depth, fast=args.fast, distribution=dict(probs='uniform')),
+            dynakd([depth], args.depth, fast=args.fast, selection=dict(probs='uniform')),
             args.device,
         )
         sides[f'lower r{depth}'] = lambda alone=alone: alone.lower(train)

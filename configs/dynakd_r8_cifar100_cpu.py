@@ -7,9 +7,9 @@ model = dict(architecture={{_base_.student}}, teachers={{_base_.teachers}})
 train_dataloader = dict(batch_size=128)
 train_cfg = dict(type='mmdynakd.BilevelTrainLoop', max_epochs=4, upper_dataloader={{_base_.upper_dataloader}})
 # Without the factor 1/n that eq. 4 gives a uniform lane: how much of a difference is scale alone?
-unscaled = dict(distribution=dict(probs='uniform', weight_by_probability='none'))
+unscaled = dict(selection=dict(probs='uniform', weight_by_probability='none'))
 shorter = dict(train_cfg=dict(max_epochs=2), param_scheduler=dict(student=dict(T_max=2)))
 custom_hooks = [dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=3, single_teachers=True,
                      evaluation=shorter,
-                     baselines=dict(ce=dict(distribution=None), uniform=dict(distribution=dict(probs='uniform')),
+                     baselines=dict(ce=dict(selection=None), uniform=dict(selection=dict(probs='uniform')),
                                     uniform_unscaled=unscaled))]

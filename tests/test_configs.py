@@ -103,7 +103,7 @@ def test_a_search_takes_both_steps(tmp_path, name):
     ('path', 'error', 'message'),
     [
         ('model.unknown', TypeError, "unexpected keyword argument 'unknown'"),
-        ('model.distribution.unknown', TypeError, "unexpected keyword argument 'unknown'"),
+        ('model.selection.unknown', TypeError, "unexpected keyword argument 'unknown'"),
         ('model.lanes.a.unknown', ValueError, r'lanes\.a may override'),
         ('model.teachers.weak.unknown', ValueError, r'teachers\.weak must be dict\(model='),
         ('model.distiller.unknown', TypeError, "unexpected keyword argument 'unknown'"),

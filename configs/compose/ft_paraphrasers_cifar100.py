@@ -13,7 +13,7 @@ def _distiller(width):
             s_feature=feature, t_feature=dict(**feature, connector='paraphraser'))))
 
 
-model = dict(student_loss_weight=0, lanes=dict(all=dict(distribution=dict(type='mmdynakd.Average'))),
+model = dict(student_loss_weight=0, lanes=dict(all=dict(selection=dict(type='mmdynakd.Average'))),
              distiller=dict(_delete_=True, resnet8x4=_distiller(256), resnet32=_distiller(64), resnet14=_distiller(64)))
 train_cfg = dict(max_epochs=10)
 custom_hooks = []

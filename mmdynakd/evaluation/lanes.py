@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmdynakd.old_keys import new_keys
 from mmdynakd.registry import HOOKS
 from mmdynakd.values import Candidate
 
@@ -47,11 +48,11 @@ def baseline_lanes(
         teachers: the names of the teachers.
 
     Examples:
-        >>> list(baseline_lanes({'ce': {'distribution': None}}, True, ['strong', 'weak']))
+        >>> list(baseline_lanes({'ce': {'selection': None}}, True, ['strong', 'weak']))
         ['ce', 'only_strong', 'only_weak']
     """
     singles: Lanes = {
-        f'only_{teacher}': dict(distribution=dict(probs=teacher)) for teacher in teachers
+        f'only_{teacher}': dict(selection=dict(probs=teacher)) for teacher in teachers
     }
     return {**(baselines or {}), **(singles if single_teachers else {})}
 
@@ -61,11 +62,11 @@ def candidate_lane(searched: Mapping[str, Any], theta: Mapping[str, Any]) -> dic
 
     Examples:
         >>> candidate_lane({'student_loss_weight': 0.1}, {'strong': 0.25, 'weak': 0.75})
-        {'student_loss_weight': 0.1, 'distribution': {'probs': {'strong': 0.25, 'weak': 0.75}}}
+        {'student_loss_weight': 0.1, 'selection': {'probs': {'strong': 0.25, 'weak': 0.75}}}
     """
-    lane = copy.deepcopy(dict(searched))
-    lane['distribution'] = {
-        **(lane.get('distribution') or {}),
+    lane = new_keys(copy.deepcopy(searched))
+    lane['selection'] = {
+        **(lane.get('selection') or {}),
         'probs': copy.deepcopy(theta),
     }
     return lane

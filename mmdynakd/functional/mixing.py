@@ -39,9 +39,7 @@ def mix(records: Sequence[Any], weights: Sequence[Weight]) -> Any:
         return sum(_broadcast(w, r) * r for w, r in zip(weights, records))
     if isinstance(first, (list, tuple)):
         if len({len(r) for r in records}) > 1:
-            raise ValueError(
-                "records of different lengths cannot be averaged; use relaxation='losses'"
-            )
+            raise ValueError("records of different lengths cannot be averaged; use mix='losses'")
         return type(first)(mix(parts, weights) for parts in zip(*records))
     raise ValueError(f'a record of type {type(first).__name__} cannot be averaged')
 
@@ -51,7 +49,7 @@ def _check_shapes(records: Sequence[Any]) -> None:
     if len(shapes) > 1:
         raise ValueError(
             f'outputs of shapes {sorted(map(str, shapes))} cannot be averaged; '
-            "mix the losses instead: relaxation='losses'"
+            "mix the losses instead: mix='losses'"
         )
 
 

@@ -18,10 +18,10 @@ def takd(before: list[str]) -> dict[str, Any]:
         The settings of the lane that learns from it.
 
     Examples:
-        >>> takd(['strong', 'takd_middle'])['distribution']['probs']
+        >>> takd(['strong', 'takd_middle'])['selection']['probs']
         'takd_middle'
     """
-    return dict(distribution=dict(probs=before[-1], **UNSCALED))
+    return dict(selection=dict(probs=before[-1], **UNSCALED))
 
 
 def dgkd(before: list[str]) -> dict[str, Any]:
@@ -37,11 +37,11 @@ def dgkd(before: list[str]) -> dict[str, Any]:
         The settings of the lane that learns from it.
 
     Examples:
-        >>> dgkd(['strong', 'dgkd_middle'])['distribution']['drop']
+        >>> dgkd(['strong', 'dgkd_middle'])['selection']['drop']
         1
     """
     subset = dict(type='mmdynakd.RandomSubset', drop=min(1, len(before) - 1), reduction='sum')
-    return dict(distribution=subset, relaxation='losses')
+    return dict(selection=subset, mix='losses')
 
 
 CHAINS: Mapping[str, Callable[[list[str]], dict[str, Any]]] = dict(takd=takd, dgkd=dgkd)

@@ -147,7 +147,7 @@ class _Study:
             skdbert_student={name: val[f'only_{name}'] for name in names},
         )
         return {
-            lane: dict(distribution=dict(scores=own, **UNSCALED), teachers=names)
+            lane: dict(selection=dict(scores=own, **UNSCALED), teachers=names)
             for lane, own in scores.items()
         }
 

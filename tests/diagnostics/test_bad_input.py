@@ -29,7 +29,7 @@ def checkpoint(cfg) -> Path:
 
 
 def probs(value):
-    return lambda cfg: cfg.model.update(distribution=dict(probs=value))
+    return lambda cfg: cfg.model.update(selection=dict(probs=value))
 
 
 def hook(**options):
@@ -46,7 +46,7 @@ def baseline(**overrides):
 def per_teacher(*names: str):
     def edit(cfg):
         one = cfg.model.pop('distiller')
-        cfg.model.update(distiller={name: one for name in names}, relaxation='losses')
+        cfg.model.update(distiller={name: one for name in names}, mix='losses')
 
     return edit
 
@@ -172,15 +172,15 @@ CASES = {
         hook(fixed_candidates=dict(best=[0.5, 0.5])),
         ['fixed_candidates.best', 'one probability for each of the 3 teachers'],
     ),
-    'baseline no simplex': (baseline(distribution=dict(probs=[NAN, 0.5, 0.5])), ['θ holds NaN']),
-    'baseline of an unknown teacher': (baseline(distribution=dict(probs='ghost')), ["['ghost']"]),
+    'baseline no simplex': (baseline(selection=dict(probs=[NAN, 0.5, 0.5])), ['θ holds NaN']),
+    'baseline of an unknown teacher': (baseline(selection=dict(probs='ghost')), ["['ghost']"]),
     'baseline with an unknown key': (baseline(ghost=1), ['lanes.bad may override', 'ghost']),
     'candidate named as a snapshot': (
         hook(fixed_candidates=dict(cat1=[0.2, 0.3, 0.5])),
         ["['cat1']"],
     ),
     'baseline named as a snapshot': (
-        hook(baselines=dict(cat2=dict(distribution=None))),
+        hook(baselines=dict(cat2=dict(selection=None))),
         ["['cat2']"],
     ),
     'candidate named like a loss': (
@@ -193,7 +193,7 @@ CASES = {
     'begin = 1': (hook(begin=1), ['begin must be in [0, 1)']),
     'no search': (
         probs('uniform'),
-        ['CandidateEvaluationHook observes a search', 'model.distribution.probs is fixed'],
+        ['CandidateEvaluationHook observes a search', 'model.selection.probs is fixed'],
     ),
     'images for θ not configured': (
         lambda cfg: cfg.train_cfg.pop('upper_dataloader'),
@@ -228,14 +228,14 @@ CASES = {
     ),
     # --- keys and values of the config; which was meant is said
     'model: a key': (
-        edit(model=dict(relaxatoin='losses')),
+        edit(model=dict(selectoin=None)),
         [
-            "model: mmdynakd.DynaKD takes no 'relaxatoin' (did you mean 'relaxation'?)",
+            "model: mmdynakd.DynaKD takes no 'selectoin' (did you mean 'selection'?)",
             'it takes architecture',
         ],
     ),
-    'distribution: a key': (
-        edit(model=dict(distribution=dict(temprature=2))),
+    'selection: a key': (
+        edit(model=dict(selection=dict(temprature=2))),
         ["CategoricalDistribution takes no 'temprature' (did you mean 'temperature'?)"],
     ),
     'backbone: a key': (
@@ -301,8 +301,8 @@ CASES = {
         ['split must be one of', "'vall'"],
     ),
     'lane: a key': (
-        edit(model=dict(lanes=dict(a=dict(distributon=None)))),
-        ['lanes.a', "'distributon' (did you mean 'distribution'?)"],
+        edit(model=dict(lanes=dict(a=dict(selectoin=None)))),
+        ['lanes.a', "'selectoin' (did you mean 'selection'?)"],
     ),
     'lane: a teacher': (
         edit(model=dict(lanes=dict(a=dict(teachers=['strnog'])))),
@@ -414,8 +414,8 @@ CASES = {
         ['evaluation', "'studnet' (did you mean 'student'?)"],
     ),
     'evaluation: a key of the model': (
-        hook(evaluation=dict(model=dict(relaxatoin='losses'))),
-        ['evaluation', "'relaxatoin' (did you mean 'relaxation'?)"],
+        hook(evaluation=dict(model=dict(selectoin=None))),
+        ['evaluation', "'selectoin' (did you mean 'selection'?)"],
     ),
     'evaluation: a data set': (
         hook(evaluation=dict(train_dataloader=dict(dataset=dict(spilt='train')))),

@@ -113,7 +113,7 @@ def test_both_stages_with_bad_images_and_an_interruption_end_as_one(tmp_path, sa
 def test_a_teacher_that_breaks_stops_the_run_by_name(tmp_path, said):
     """Epoch 1, of 5 iterations, is saved; the only teacher breaks in epoch 2."""
     cfg = search(tmp_path / 'work', **{'optim_wrapper.max_skipped': 3})
-    cfg.model.lanes = dict(kd=dict(distribution=dict(probs='weak')), ce=dict(distribution=None))
+    cfg.model.lanes = dict(kd=dict(selection=dict(probs='weak')), ce=dict(selection=None))
     cfg.custom_hooks = [dict(type='SpoilTeacher', name='weak', at=6)]
     with pytest.raises(FloatingPointError) as error:
         run(cfg)
@@ -183,9 +183,7 @@ def test_a_loss_that_turns_inf_once_is_one_step(tmp_path, said, monkeypatch):
 
 def test_many_faults_are_not_said_one_by_one(tmp_path, said):
     cfg = search(tmp_path / 'work', **{'optim_wrapper.max_skipped': 100, 'train_cfg.max_epochs': 8})
-    cfg.model.lanes = dict(
-        kd=dict(distribution=dict(probs='weak'), student_loss_weight=float('nan'))
-    )
+    cfg.model.lanes = dict(kd=dict(selection=dict(probs='weak'), student_loss_weight=float('nan')))
     runner = run(cfg)
     assert runner.optim_wrapper.skipped == dict(kd=40)
     assert len(said) == 10 + 3
@@ -215,7 +213,7 @@ def watched(work, lr, teachers=3, **options):
 
 
 CLASSES = {
-    'model.distribution': dict(num_classes=10),
+    'model.selection': dict(num_classes=10),
     'model.distiller.distill_losses.loss_kl.reduction': 'none',
 }
 

@@ -57,7 +57,7 @@ def same_state(first, second):
 # --- a skipped step never was ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('lanes', [None, dict(a={}, b=dict(distribution=None))], ids=['one', 'two'])
+@pytest.mark.parametrize('lanes', [None, dict(a={}, b=dict(selection=None))], ids=['one', 'two'])
 def test_a_skipped_step_leaves_weights_buffers_gradients_and_optimizers(lanes):
     model, optim = searching(lanes)
     model.upper_step(made_batch(seed=1), optim)
@@ -104,8 +104,8 @@ def test_an_upper_step_that_is_not_finite_moves_no_theta():
 def test_neighbours_are_not_disturbed():
     """A lane whose loss is NaN in every step, beside one that ends bit for bit as alone."""
     bad = dict(student_loss_weight=NAN)
-    model, optim = searching(dict(search=bad, fine=dict(distribution=dict(probs='uniform'))))
-    alone, own = searching(dict(fine=dict(distribution=dict(probs='uniform'))))
+    model, optim = searching(dict(search=bad, fine=dict(selection=dict(probs='uniform'))))
+    alone, own = searching(dict(fine=dict(selection=dict(probs='uniform'))))
     object.__setattr__(alone, 'ensemble', model.ensemble)
     start = snapshot(model.lanes['search'].student)
     for seed in range(3):

@@ -208,9 +208,7 @@ def test_a_seed_ties_the_generators_to_the_position():
 
 def test_lane_metrics_are_those_of_each_student_alone(tmp_path):
     cfg = search_only(tmp_path / 'work')
-    cfg.model.lanes = dict(
-        a=dict(distribution=dict(probs='uniform')), b=dict(distribution=None), c={}
-    )
+    cfg.model.lanes = dict(a=dict(selection=dict(probs='uniform')), b=dict(selection=None), c={})
     cfg.val_evaluator = dict(type='Accuracy', topk=(1, 3))
     runner = built(cfg)
     for seed, lane in enumerate(runner.model.lanes.values(), 20):

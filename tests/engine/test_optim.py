@@ -15,7 +15,7 @@ from toys import bilevel, built, differing, dynakd_cfg, made_batch, snapshot, st
 from mmdynakd.engine.optim import BilevelOptimWrapper, BilevelOptimWrapperConstructor
 from mmdynakd.entries import expand_schedulers
 
-LANES = dict(search={}, fixed=dict(distribution=dict(probs='t0')), ce=dict(distribution=None))
+LANES = dict(search={}, fixed=dict(selection=dict(probs='t0')), ce=dict(selection=None))
 SGD = dict(type='SGD', lr=0.1)
 ALPHA = 'lanes.search.selection.alpha'
 

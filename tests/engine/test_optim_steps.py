@@ -67,7 +67,7 @@ def trained(counts, batches, upper=(), theta=None):
     """A search after lower steps on ``batches`` and upper ones on ``upper``, by SGD of the lanes'
     own counts.
     """
-    model = built(dynakd_cfg(1, distribution=dict(probs='t0')) if not upper else dynakd_cfg(3))
+    model = built(dynakd_cfg(1, selection=dict(probs='t0')) if not upper else dynakd_cfg(3))
     optim = bilevel(
         model, lr=0.1, theta=dict(optimizer=SGD, **(theta or {})), accumulative_counts=counts
     )
@@ -89,7 +89,7 @@ def test_accumulation_of_two_equals_the_double_batch():
     """Without batch norm, and with one teacher, so that both halves are taught alike."""
     (first, second), whole = halves(1)
     accumulated, at_once = trained(2, [first, second]), trained(1, [whole])
-    start = snapshot(built(dynakd_cfg(1, distribution=dict(probs='t0'))))
+    start = snapshot(built(dynakd_cfg(1, selection=dict(probs='t0'))))
     for key, value in accumulated.architecture.state_dict().items():
         assert not torch.equal(value, start[f'lanes.search.student.{key}'])
         torch.testing.assert_close(

@@ -115,7 +115,7 @@ def test_a_teacher_that_gives_nothing_finite_is_named_before_the_first_step(tmp_
 def test_a_teacher_that_no_lane_employs_is_not_asked(tmp_path):
     cfg = search(tmp_path / 'work')
     change(cfg, 'middle', conv=float('nan'))
-    cfg.model.lanes = dict(a=dict(teachers=['strong', 'weak'], distribution=dict(probs='uniform')))
+    cfg.model.lanes = dict(a=dict(teachers=['strong', 'weak'], selection=dict(probs='uniform')))
     run(cfg)
 
 
@@ -151,6 +151,6 @@ def test_bad_images_are_not_a_teachers_fault(tmp_path, said):
             dict(type='Spoil', indices=indices),
             dict(type='PackInputs'),
         ]
-        cfg.model.lanes = dict(a=dict(distribution=dict(probs='uniform')))
+        cfg.model.lanes = dict(a=dict(selection=dict(probs='uniform')))
         run(cfg)
     assert said == []

@@ -33,7 +33,7 @@ def search(work, store, arrays=True, **options):
     else:
         cfg.train_dataloader.dataset = dict(type='mmdynakd.Views', dataset=inner)
     cfg.train_dataloader.sampler.type = 'mmdynakd.ViewSampler'
-    cfg.custom_hooks[0].baselines = dict(ce=dict(distribution=None))
+    cfg.custom_hooks[0].baselines = dict(ce=dict(selection=None))
     return cfg
 
 

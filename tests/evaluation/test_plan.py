@@ -94,7 +94,7 @@ def test_wrong_candidates_are_one_error_before_anything_starts(fanout_search, tm
 def test_baselines_that_would_leave_the_folder_are_errors(fanout_search, tmp_path, name):
     copy_search(fanout_search, tmp_path / 'work')
     noted = read(tmp_path / 'work', 'run.json')
-    noted['config']['custom_hooks'][0]['baselines'] = {name: dict(distribution=None)}
+    noted['config']['custom_hooks'][0]['baselines'] = {name: dict(selection=None)}
     (tmp_path / 'work' / 'run.json').write_text(json.dumps(noted))
     with pytest.raises(UserError, match='cannot name a lane'):
         read_plan(tmp_path / 'work')
@@ -170,16 +170,16 @@ def test_wrong_arguments(tmp_path, arguments, words):
             ['not/here.pth is missing'],
         ),
         (
-            lambda c: c['custom_hooks'][0]['baselines'].update(bad=dict(distribuzion={})),
-            ['lanes.bad', "did you mean 'distribution'?"],
+            lambda c: c['custom_hooks'][0]['baselines'].update(bad=dict(selezione={})),
+            ['lanes.bad', "did you mean 'selection'?"],
         ),
-        (lambda c: c['model']['distribution'].update(granularity='day'), ['granularity']),
+        (lambda c: c['model']['selection'].update(granularity='day'), ['granularity']),
     ],
 )
 def test_lanes_that_cannot_be_built_are_one_error(fanout_search, tmp_path, change, words):
     copy_search(fanout_search, tmp_path / 'work')
     noted = read(tmp_path / 'work', 'run.json')
-    noted['config']['model'].setdefault('distribution', {})
+    noted['config']['model'].setdefault('selection', {})
     change(noted['config'])
     (tmp_path / 'work' / 'run.json').write_text(json.dumps(noted))
     code, said = call('evaluate_candidates', str(tmp_path / 'work'))

@@ -60,7 +60,7 @@ def test_the_hash_of_a_config_is_of_the_work_alone():
 
 def test_a_candidate_keeps_the_settings_of_the_lane_that_found_it():
     lanes = dict(
-        a={}, b=dict(student_loss_weight=1.0, distribution=dict(weight_by_probability='none'))
+        a={}, b=dict(student_loss_weight=1.0, selection=dict(weight_by_probability='none'))
     )
     cfg = Config(dict(model=dict(lanes=lanes), work_dir='w', experiment_name='e'))
     settings = SimpleNamespace(
@@ -68,14 +68,14 @@ def test_a_candidate_keeps_the_settings_of_the_lane_that_found_it():
     )
     theta = dict(t0=0.25, t1=0.75)
     candidates = [Candidate(name=f'{lane}_cat1', lane=lane, theta=theta) for lane in lanes]
-    candidates.append(Candidate(name='fixed', lane=None, theta=theta))
+    candidates.append(Candidate(name='fixed', theta=theta))
     cfg = plan_evaluation(cfg, settings, candidates, ['t0', 't1'], [0]).side_by_side(0)
-    plain = dict(distribution=dict(probs=theta))
+    plain = dict(selection=dict(probs=theta))
     assert cfg.model.lanes.to_dict() == dict(
         a_cat1=plain,
         fixed=plain,
         b_cat1=dict(
-            student_loss_weight=1.0, distribution=dict(weight_by_probability='none', probs=theta)
+            student_loss_weight=1.0, selection=dict(weight_by_probability='none', probs=theta)
         ),
     )
 
@@ -119,7 +119,7 @@ def trained(lanes: dict) -> dict[str, torch.Tensor]:
 
 
 def test_a_lane_with_connectors_that_draw_equals_its_solo_run():
-    uniform, labels = dict(distribution=dict(probs='uniform')), dict(distribution=None)
+    uniform, labels = dict(selection=dict(probs='uniform')), dict(selection=None)
     alone = trained(dict(a=uniform))
     for beside in (
         dict(a=uniform, ce=labels),
@@ -134,7 +134,7 @@ def test_masks_differ_from_step_to_step(monkeypatch):
     monkeypatch.setattr(
         DrawingConnector, 'forward', lambda self, x: drawn.append(torch.rand(4)) or self.scale(x)
     )
-    trained(dict(a=dict(distribution=dict(probs='uniform')), ce=dict(distribution=None)))
+    trained(dict(a=dict(selection=dict(probs='uniform')), ce=dict(selection=None)))
     assert len({tuple(values.tolist()) for values in drawn}) == 4
 
 

@@ -41,10 +41,10 @@ def close(first, second, tolerance):
     torch.testing.assert_close(first, second, rtol=tolerance, atol=0.0)
 
 
-def searching(relaxation, backbone='conv', distiller=None):
+def searching(mix, backbone='conv', distiller=None):
     """A float64 search of three teachers away from the uniform θ, and what its upper step sees."""
     model = built(
-        dynakd_cfg(3, student_cfg(backbone=backbone), relaxation=relaxation, distiller=distiller)
+        dynakd_cfg(3, student_cfg(backbone=backbone), mix=mix, distiller=distiller)
     ).double()
     lane = model.lanes['search']
     lane.selection.alpha.data = torch.tensor([0.7, -0.4, 0.1], dtype=torch.float64)
@@ -92,9 +92,9 @@ def test_a_loss_without_theta_is_an_error():
 
 
 @pytest.mark.parametrize('backbone', ['conv', 'resnet'])
-@pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
-def test_alpha_gradient_of_a_lane_against_finite_differences(relaxation, backbone):
-    _, lane, batch = searching(relaxation, backbone)
+@pytest.mark.parametrize('mix', ['outputs', 'losses'])
+def test_alpha_gradient_of_a_lane_against_finite_differences(mix, backbone):
+    _, lane, batch = searching(mix, backbone)
     loss = upper_loss(lane, batch)
     (gradient,) = torch.autograd.grad(loss, lane.selection.alpha)
     assert gradient.dtype == torch.float64
@@ -155,8 +155,8 @@ def test_the_gradient_sums_to_zero_and_vanishes_where_the_teachers_agree():
     assert gradient.abs().max() < 1e-14
 
 
-@pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
-def test_two_losses_add_up(relaxation):
+@pytest.mark.parametrize('mix', ['outputs', 'losses'])
+def test_two_losses_add_up(mix):
     """Losses of a distiller are summed; entries without 'loss' in their name are statistics, and
     are not.
     """
@@ -165,7 +165,7 @@ def test_two_losses_add_up(relaxation):
     kind = dict(type='KLDivergence', teacher_detach=False)
     cfg['distill_losses'].update(loss_second=dict(kind, tau=2.0), statistic=dict(kind, tau=1.0))
     cfg['loss_forward_mappings'].update(loss_second=mapping, statistic=mapping)
-    model, lane, batch = searching(relaxation, distiller=cfg)
+    model, lane, batch = searching(mix, distiller=cfg)
     student, teachers = logits(model, lane, batch)
     theta = lane.selection.alpha.data.softmax(0)
 
@@ -177,7 +177,7 @@ def test_two_losses_add_up(relaxation):
     mixed = sum(theta[i] * teachers[i] for i in range(3))
     expected = (
         kl(student, mixed) + second(mixed)
-        if relaxation == 'outputs'
+        if mix == 'outputs'
         else sum(theta[i] * (kl(student, teachers[i]) + second(teachers[i])) for i in range(3))
     )
     close(upper_loss(lane, batch).detach(), expected, 1e-12)

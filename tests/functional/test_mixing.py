@@ -95,7 +95,7 @@ def test_a_weight_that_needs_a_gradient_gets_one_even_at_one():
 @pytest.mark.parametrize(
     ('made', 'message'),
     [
-        ([torch.zeros(2, 3), torch.zeros(2, 4)], r"\(2, 3\).*\(2, 4\).*relaxation='losses'"),
+        ([torch.zeros(2, 3), torch.zeros(2, 4)], r"\(2, 3\).*\(2, 4\).*mix='losses'"),
         (
             [torch.zeros(2, 1), torch.zeros(2, 4)],
             'cannot be averaged',

@@ -77,11 +77,11 @@ AMP = {
     'optim_wrapper.theta.type': 'AmpOptimWrapper',
 }
 SYNC_BN = {'model.sync_bn': True, 'model.architecture.backbone.norm': True}
-MIXED_LOSSES = {'model.relaxation': 'losses'}
+MIXED_LOSSES = {'model.mix': 'losses'}
 
 
-def distribution(**options) -> dict:
-    return {'model.distribution': options}
+def selection(**options) -> dict:
+    return {'model.selection': options}
 
 
 ARRAYS = {
@@ -132,32 +132,32 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
     'unrolled': UNROLLED,
     'losses': {
         **MIXED_LOSSES,
-        **distribution(weight_by_probability='normalized', entropy_weight=0.01),
+        **selection(weight_by_probability='normalized', entropy_weight=0.01),
     },
     'unrolled, losses, gumbel': {
         **UNROLLED,
         **MIXED_LOSSES,
-        **distribution(gumbel_temperature=1.0, temperature=2.0),
+        **selection(gumbel_temperature=1.0, temperature=2.0),
     },
     'a sample each, gumbel': {
         **BY_SAMPLE,
-        **distribution(granularity='sample', gumbel_temperature=1.0),
+        **selection(granularity='sample', gumbel_temperature=1.0),
     },
     'unrolled, a sample each': {
         **UNROLLED,
         **BY_SAMPLE,
-        **distribution(granularity='sample', entropy_weight=0.01),
+        **selection(granularity='sample', entropy_weight=0.01),
     },
-    'by class, losses': {**BY_SAMPLE, **MIXED_LOSSES, **distribution(num_classes=10)},
+    'by class, losses': {**BY_SAMPLE, **MIXED_LOSSES, **selection(num_classes=10)},
     'unrolled, by class, gumbel': {
         **UNROLLED,
         **BY_SAMPLE,
-        **distribution(num_classes=10, gumbel_temperature=0.5),
+        **selection(num_classes=10, gumbel_temperature=0.5),
     },
-    'accumulated': {**ACCUMULATED, **BY_SAMPLE, **distribution(granularity='sample')},
+    'accumulated': {**ACCUMULATED, **BY_SAMPLE, **selection(granularity='sample')},
     'unrolled, accumulated': {**ACCUMULATED, **UNROLLED},
     'arrays': {**ARRAYS, **ACCUMULATED},
-    'by iteration': {**BY_ITERATION, **BY_SAMPLE, **distribution(granularity='sample')},
+    'by iteration': {**BY_ITERATION, **BY_SAMPLE, **selection(granularity='sample')},
     'sync_bn': SYNC_BN,
     'unrolled, sync_bn': {**UNROLLED, **SYNC_BN},
     'scaled': {
@@ -180,15 +180,15 @@ VARIANTS = {  # by what they cover; last batches are unequal in all
     'rivals': {
         'model.lanes': dict(
             search={},
-            aekd=dict(distribution=dict(type='mmdynakd.GradientSpace')),
+            aekd=dict(selection=dict(type='mmdynakd.GradientSpace')),
             camkd=dict(
-                distribution=dict(type='mmdynakd.ConfidenceAware'),
-                relaxation='losses',
+                selection=dict(type='mmdynakd.ConfidenceAware'),
+                mix='losses',
                 distiller=kd_distiller_cfg(reduction='none'),
             ),
-            subset=dict(distribution=dict(type='mmdynakd.RandomSubset')),
-            ebkd=dict(distribution=dict(type='mmdynakd.EntropyWeighted')),
-            ce=dict(distribution=None),
+            subset=dict(selection=dict(type='mmdynakd.RandomSubset')),
+            ebkd=dict(selection=dict(type='mmdynakd.EntropyWeighted')),
+            ce=dict(selection=None),
         )
     },
 }

@@ -134,7 +134,7 @@ def test_an_evaluation_takes_a_step_by_its_fixed_theta(searched):
     name, _ = searched
     cfg = model_config(name)
     teachers = list(cfg['teachers'])
-    cfg['lanes'] = dict(candidate=dict(distribution=dict(probs={teachers[1]: 1.0})))
+    cfg['lanes'] = dict(candidate=dict(selection=dict(probs={teachers[1]: 1.0})))
     model = built(cfg)
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
     model.ensemble.run(
@@ -235,7 +235,7 @@ def test_theta_gets_the_right_gradient(searched):
     assert numeric.abs().max() > 0
     torch.testing.assert_close(gradient, numeric, rtol=1e-5, atol=1e-6 * float(numeric.abs().max()))
     if (
-        lane.distiller.relaxation == 'losses' and name != 'mgd_r20_cifar100'
+        lane.distiller.mix == 'losses' and name != 'mgd_r20_cifar100'
     ):  # whose masks are drawn a teacher
         own = []
         for index in range(3):
@@ -354,8 +354,8 @@ def test_what_does_not_compose_says_why(key, kind, reason):
     ],
 )
 def test_losses_that_cut_the_teacher_want_mixed_losses(name, reason):
-    with pytest.raises(ValueError, match=f"{reason}.*set relaxation='losses'"):
-        built(dict(model_config(name), relaxation='outputs'))
+    with pytest.raises(ValueError, match=f"{reason}.*set mix='losses'"):
+        built(dict(model_config(name), mix='outputs'))
 
 
 @pytest.mark.parametrize('kind', ['DataFreeDistillation', 'BYOTDistiller'])

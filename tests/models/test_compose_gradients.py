@@ -151,9 +151,7 @@ def with_loss(kind: str, connector: dict | list | None = None, **options) -> dic
 
 @pytest.mark.parametrize(('kind', 'reason'), [('ABLoss', 'signs'), ('FBKDLoss', 'masks detach')])
 def test_a_loss_without_it_is_an_error(kind, reason):
-    with pytest.raises(
-        ValueError, match=rf"loss_more \({kind}\): .*{reason}.*set relaxation='losses'"
-    ):
+    with pytest.raises(ValueError, match=rf"loss_more \({kind}\): .*{reason}.*set mix='losses'"):
         MODELS.build(with_loss(kind))
 
 
@@ -171,5 +169,5 @@ def test_a_connector_that_detaches_is_an_error(connector, chain):
         ValueError, match=rf'connectors.of_teacher \({connector["type"]}\) detaches the teacher'
     ):
         MODELS.build(cfg)
-    MODELS.build(dict(cfg, relaxation='losses'))
-    MODELS.build(dict(cfg, distribution=dict(probs='uniform')))  # no θ is searched
+    MODELS.build(dict(cfg, mix='losses'))
+    MODELS.build(dict(cfg, selection=dict(probs='uniform')))  # no θ is searched

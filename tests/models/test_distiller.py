@@ -96,7 +96,7 @@ def reference(seen, teacher, cfg):
 @pytest.mark.parametrize('teacher', NAMES)
 def test_a_draw_gives_mmrazors_own_loss(teacher, loss):
     cfg = kd_distiller_cfg(**loss)
-    seen = stacked(distiller=cfg, distribution=dict(probs='uniform'))
+    seen = stacked(distiller=cfg, selection=dict(probs='uniform'))
     got = drawn(seen, teacher)
     assert list(got) == ['loss_kl']
     assert torch.equal(got['loss_kl'], reference(seen, teacher, cfg))
@@ -131,7 +131,7 @@ def per_teacher(names=NAMES):
 
 @pytest.mark.parametrize('index', range(3))
 def test_a_distiller_per_teacher_is_that_of_the_teacher_drawn(index):
-    seen = stacked(distiller=per_teacher(), relaxation='losses')
+    seen = stacked(distiller=per_teacher(), mix='losses')
     ran = []
     for name, distiller in seen.distiller.distillers.items():
         distiller.distill_losses['loss_kl'].register_forward_hook(
@@ -147,7 +147,7 @@ def test_a_distiller_per_teacher_is_that_of_the_teacher_drawn(index):
 def test_a_teacher_may_be_called_shared():
     names = ['other', 'shared']
     teachers = {name: teacher_cfg() for name in names}
-    model = built(dynakd_cfg(teachers, distiller=per_teacher(names), relaxation='losses'))
+    model = built(dynakd_cfg(teachers, distiller=per_teacher(names), mix='losses'))
     distiller = model.lanes['search'].distiller
     assert [distiller.of(name).distill_losses['loss_kl'].tau for name in names] == [1.0, 2.0]
     assert model.train_step(made_batch(), bilevel(model))['search/loss_kl'] > 0
@@ -157,7 +157,7 @@ def test_a_teacher_may_be_called_shared():
     'distiller', [kd_distiller_cfg(), per_teacher()], ids=['shared', 'per teacher']
 )
 def test_losses_mixed_are_a_plain_sum(distiller):
-    seen = stacked(distiller=distiller, relaxation='losses')
+    seen = stacked(distiller=distiller, mix='losses')
     theta = torch.tensor([0.2, 0.5, 0.3])
     got = seen.distiller.compute_distill_losses(seen.records, seen.lane.selection.relax(theta))[
         'loss_kl'
@@ -174,8 +174,8 @@ def test_per_teacher_distillers_train_their_own_connectors():
         dynakd_cfg(
             3,
             distiller={n: with_connector(6 + i) for i, n in enumerate(NAMES)},
-            relaxation='losses',
-            distribution=dict(probs='t1'),
+            mix='losses',
+            selection=dict(probs='t1'),
         )
     )
     before = snapshot(model.lanes['search'].distiller)
@@ -213,7 +213,7 @@ def with_connector(channels):
 def test_features_of_different_shapes_cannot_mix_as_outputs():
     model = built(dynakd_cfg(3, distiller=with_connector(6)))
     with pytest.raises(
-        ValueError, match="cannot be averaged; mix the losses instead: relaxation='losses'"
+        ValueError, match="cannot be averaged; mix the losses instead: mix='losses'"
     ):
         model.upper_step(made_batch(), bilevel(model))
 
@@ -230,10 +230,10 @@ def test_a_detached_teacher_is_an_error_where_theta_is_searched(loss):
         ValueError, match='distill_losses.loss_kl .*teacher_detach=True.*set teacher_detach=False'
     ):
         built(dynakd_cfg(3, distiller=cfg))
-    for fine in (dict(distribution=dict(probs='uniform')), dict(relaxation='losses')):
+    for fine in (dict(selection=dict(probs='uniform')), dict(mix='losses')):
         model = built(dynakd_cfg(3, distiller=cfg, **fine))
         assert model.train_step(made_batch(), bilevel(model))['search/loss_kl'] > 0
-    model = built(dynakd_cfg(3, distiller=cfg, relaxation='losses'))
+    model = built(dynakd_cfg(3, distiller=cfg, mix='losses'))
     model.upper_step(made_batch(), bilevel(model))
     assert model.lanes['search'].selection.alpha.abs().max() > 0
 
@@ -271,18 +271,18 @@ def wrong_source(side):
             'remove distill_deliveries',
         ),
         (
-            dict(distiller={**per_teacher(), 'huge': kd_distiller_cfg()}, relaxation='losses'),
+            dict(distiller={**per_teacher(), 'huge': kd_distiller_cfg()}, mix='losses'),
             r"unknown: \['huge'\]",
         ),
-        (dict(distiller=per_teacher(NAMES[:2]), relaxation='losses'), r"missing: \['t2'\]"),
-        (dict(distiller=per_teacher()), "one mixed output: set relaxation='losses'"),
+        (dict(distiller=per_teacher(NAMES[:2]), mix='losses'), r"missing: \['t2'\]"),
+        (dict(distiller=per_teacher()), "one mixed output: set mix='losses'"),
         (
             dict(distiller=wrong_source('student')),
             'student_recorders.*ImageClassifier.*head.nowhere',
         ),
         (dict(distiller=wrong_source('teacher')), "teacher 't0': recorder .*head.nowhere"),
-        (dict(relaxation='both'), "relaxation must be one of .*'both'"),
-        (dict(distiller={'t0': 3}, relaxation='losses'), 'missing'),
+        (dict(mix='both'), "mix must be one of .*'both'"),
+        (dict(distiller={'t0': 3}, mix='losses'), 'missing'),
     ],
 )
 def test_errors_at_build(options, message):

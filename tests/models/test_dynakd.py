@@ -58,7 +58,7 @@ def train(model, optim, steps=6, upper=True):
     ],
 )
 def test_lower_loss_is_theta_hat_times_the_loss_of_the_teacher_drawn(mode, scales):
-    model = built(dynakd_cfg(3, distribution=dict(probs=THETA, weight_by_probability=mode)))
+    model = built(dynakd_cfg(3, selection=dict(probs=THETA, weight_by_probability=mode)))
     seen = set()
     for step in range(8):
         inputs, samples = prepared(model, made_batch(seed=step))
@@ -106,7 +106,7 @@ def test_the_papers_loss_has_no_label_term():
 
 def test_lanes_share_the_uniform_number_and_invert_their_own_cdf():
     lanes = {
-        name: dict(distribution=dict(probs=probs, weight_by_probability='none'))
+        name: dict(selection=dict(probs=probs, weight_by_probability='none'))
         for name, probs in dict(a=THETA, b=THETA, c='t1', d=[0.5, 0.3, 0.2]).items()
     }
     model = built(dynakd_cfg(3, lanes=lanes))
@@ -120,10 +120,10 @@ def test_lanes_share_the_uniform_number_and_invert_their_own_cdf():
 # --- who moves ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
+@pytest.mark.parametrize('mix', ['outputs', 'losses'])
 @pytest.mark.parametrize('training', [True, False])
-def test_an_upper_step_moves_alpha_alone(relaxation, training):
-    model = built(dynakd_cfg(3, student_cfg(backbone='resnet'), relaxation=relaxation))
+def test_an_upper_step_moves_alpha_alone(mix, training):
+    model = built(dynakd_cfg(3, student_cfg(backbone='resnet'), mix=mix))
     optim = train_two(model)  # momentum, that a stray step of the student's optimizer would apply
     model.train(training)
     before, step = snapshot(model), model.step
@@ -173,10 +173,10 @@ def features(channels):
 
 LANES = dict(
     search={},
-    mixed=dict(relaxation='losses'),
-    uniform=dict(distribution=dict(probs='uniform')),
-    fixed=dict(distribution=dict(probs=THETA, weight_by_probability='none')),
-    ce=dict(distribution=None),
+    mixed=dict(mix='losses'),
+    uniform=dict(selection=dict(probs='uniform')),
+    fixed=dict(selection=dict(probs=THETA, weight_by_probability='none')),
+    ce=dict(selection=None),
 )
 SIX = {f't{i}': teacher_cfg(channels=6) for i in range(3)}
 CASES = dict(
@@ -249,7 +249,7 @@ def plain_training(model, trained, steps=6):
 
 @pytest.mark.parametrize('student_loss', [True, False])
 @pytest.mark.parametrize(
-    ('teachers', 'distribution', 'teacher'),
+    ('teachers', 'selection', 'teacher'),
     [
         (1, {}, 't0'),
         (1, dict(weight_by_probability='none'), 't0'),
@@ -258,13 +258,13 @@ def plain_training(model, trained, steps=6):
     ],
 )
 def test_one_teacher_is_mmrazors_single_teacher_distillation(
-    teachers, distribution, teacher, student_loss
+    teachers, selection, teacher, student_loss
 ):
     model = built(
         dynakd_cfg(
             teachers,
             SHARED_STUDENT,
-            distribution=distribution,
+            selection=selection,
             student_loss_weight=float(student_loss),
         )
     )
@@ -288,9 +288,7 @@ def test_a_lane_of_labels_alone_is_mmpretrains_training():
         dynakd_cfg(
             2,
             SHARED_STUDENT,
-            lanes=dict(
-                uniform=dict(distribution=dict(probs='uniform')), ce=dict(distribution=None)
-            ),
+            lanes=dict(uniform=dict(selection=dict(probs='uniform')), ce=dict(selection=None)),
         )
     )
     plain = built(dict(SHARED_STUDENT, data_preprocessor=PREPROCESSOR))
@@ -306,7 +304,7 @@ def test_a_lane_of_labels_alone_is_mmpretrains_training():
 
 def test_the_step_counter_survives_a_state_dict():
     """So that a resumed run draws what it would have drawn."""
-    cfg = dynakd_cfg(3, distribution=dict(probs=THETA))
+    cfg = dynakd_cfg(3, selection=dict(probs=THETA))
     straight, first, second = built(cfg), built(cfg), built(cfg, seed=0)
     train(straight, bilevel(straight, LR), 5)
     train(first, bilevel(first, LR), 5)

@@ -34,7 +34,7 @@ def counted(model):
 
 
 def fixed(**lanes):
-    return {name: dict(distribution=dict(probs=probs)) for name, probs in lanes.items()}
+    return {name: dict(selection=dict(probs=probs)) for name, probs in lanes.items()}
 
 
 def test_only_the_teacher_drawn_runs_in_a_lower_step_and_all_in_an_upper_one():
@@ -55,8 +55,8 @@ def test_only_the_teacher_drawn_runs_in_a_lower_step_and_all_in_an_upper_one():
     [
         (fixed(a='t0', b='t1', c='t0', d='t1'), {'t0', 't1'}),
         (fixed(a='t2', b='t2'), {'t2'}),
-        (dict(fixed(a='t1'), ce=dict(distribution=None)), {'t1'}),
-        (dict(ce=dict(distribution=None)), set()),
+        (dict(fixed(a='t1'), ce=dict(selection=None)), {'t1'}),
+        (dict(ce=dict(selection=None)), set()),
     ],
 )
 def test_each_distinct_teacher_runs_once_for_all_lanes(lanes, expected):
@@ -68,7 +68,7 @@ def test_each_distinct_teacher_runs_once_for_all_lanes(lanes, expected):
 
 
 def test_two_searches_share_one_pass_of_the_teachers():
-    model = built(dynakd_cfg(3, lanes=dict(a={}, b=dict(relaxation='losses'))))
+    model = built(dynakd_cfg(3, lanes=dict(a={}, b=dict(mix='losses'))))
     ran = counted(model)
     model.upper_step(made_batch(), bilevel(model))
     assert ran == NAMES
@@ -205,7 +205,7 @@ def test_the_ensemble_follows_the_device():
 
 def test_equal_recorders_are_one():
     """Many lanes over one distiller config keep one record a teacher."""
-    model = built(dynakd_cfg(2, lanes=dict(a={}, b={}, c=dict(distribution=dict(probs='t0')))))
+    model = built(dynakd_cfg(2, lanes=dict(a={}, b={}, c=dict(selection=dict(probs='t0')))))
     records = model.ensemble.run(['t0', 't1'], model.data_preprocessor(made_batch())['inputs'])
     assert {name: [len(r) for r in own.values()] for name, own in records.items()} == dict(
         t0=[1, 1], t1=[1, 1]

@@ -245,7 +245,7 @@ def test_a_record_is_float32_and_row_major_and_otherwise_itself():
 
 
 def test_a_lane_in_bf16_equals_its_solo_run():
-    lanes = {name: dict(distribution=dict(probs=name)) for name in ('t0', 't1')}
+    lanes = {name: dict(selection=dict(probs=name)) for name in ('t0', 't1')}
     both = resnets('bf16', lanes=lanes)
     together = both.loss(*prepared(both, made_batch()))
     for name in lanes:

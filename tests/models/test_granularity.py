@@ -28,14 +28,14 @@ TAU, WEIGHT = 4.0, 0.9
 BY_CLASS = [[1.0, 0.0, 0.0], [0.2, 0.3, 0.5], [0.0, 0.5, 0.5], [0.6, 0.3, 0.1], [1 / 3] * 3]
 
 
-def sampled(unreduced=True, **distribution):
+def sampled(unreduced=True, **selection):
     distiller = kd_distiller_cfg(reduction='none') if unreduced else kd_distiller_cfg()
     return built(
         dynakd_cfg(
             3,
             distiller=distiller,
             student_loss_weight=0.0,
-            distribution=dict(probs=[0.2, 0.3, 0.5], granularity='sample', **distribution),
+            selection=dict(probs=[0.2, 0.3, 0.5], granularity='sample', **selection),
         )
     )
 
@@ -109,7 +109,7 @@ def test_the_loss_is_that_of_a_loop_over_the_samples(options, mode):
             3,
             distiller=kd_distiller_cfg(reduction='none'),
             student_loss_weight=0.0,
-            distribution=dict(
+            selection=dict(
                 dict(probs=[0.2, 0.3, 0.5], granularity='sample'),
                 **options,
                 weight_by_probability=mode,
@@ -174,7 +174,7 @@ def test_one_hot_a_sample_is_the_single_teacher_exactly():
         model = built(
             dynakd_cfg(
                 3,
-                lanes=dict(a=dict(distribution=dict(probs='t1', **extra))),
+                lanes=dict(a=dict(selection=dict(probs='t1', **extra))),
                 distiller=kd_distiller_cfg(reduction='none'),
             )
         )
@@ -188,12 +188,12 @@ def test_one_hot_a_sample_is_the_single_teacher_exactly():
 def test_lanes_that_differ_in_their_shares_do_not_disturb_each_other():
     """A teacher runs on the union of the lanes' samples: equal to the lanes alone to rounding."""
     lanes = dict(
-        a=dict(distribution=dict(granularity='sample')),
-        b=dict(distribution=dict(probs='uniform')),
-        c=dict(distribution=dict(granularity='sample', probs=[0.0, 0.5, 0.5])),
+        a=dict(selection=dict(granularity='sample')),
+        b=dict(selection=dict(probs='uniform')),
+        c=dict(selection=dict(granularity='sample', probs=[0.0, 0.5, 0.5])),
     )
     for lane in lanes.values():
-        lane['distribution'].setdefault('probs', [0.7, 0.2, 0.1])
+        lane['selection'].setdefault('probs', [0.7, 0.2, 0.1])
 
     def end(names):
         model = built(
@@ -258,7 +258,7 @@ def test_class_conditional_theta_by_teacher_is_taken_again():
 def test_a_lane_may_employ_some_of_the_teachers():
     lanes = dict(
         search=dict(teachers=['t2', 't0']),
-        other=dict(teachers=['t1'], distribution=dict(probs='t1')),
+        other=dict(teachers=['t1'], selection=dict(probs='t1')),
     )
     model = built(dynakd_cfg(3, lanes=lanes))
     ran = []
@@ -275,7 +275,7 @@ def test_a_lane_may_employ_some_of_the_teachers():
 
 def test_a_class_conditional_search_is_evaluated_with_its_theta(tmp_path):
     cfg = search_config(tmp_path / 'work', **{'optim_wrapper.theta.optimizer.lr': 0.5})
-    cfg.model.update(distribution=dict(num_classes=10, weight_by_probability='none'))
+    cfg.model.update(selection=dict(num_classes=10, weight_by_probability='none'))
     run(cfg)
     found = read(tmp_path / 'work', 'candidates.json')['candidates']
     theta = np.array([found[-1]['theta'][name] for name in found[-1]['theta']])
@@ -306,9 +306,7 @@ def test_per_teacher_distillers_share_equal_student_recorders():
     teachers = {name: teacher_cfg(channels=4) for name in NAMES}
     for mapping in cfg['loss_forward_mappings'].values():
         mapping['preds_T']['data_idx'] = 0
-    model = built(
-        dynakd_cfg(teachers, distiller={name: cfg for name in NAMES}, relaxation='losses')
-    )
+    model = built(dynakd_cfg(teachers, distiller={name: cfg for name in NAMES}, mix='losses'))
     loss = model.upper_step(made_batch(), bilevel(model))['search']
     assert torch.isfinite(loss)
     assert loss > 0

@@ -94,7 +94,7 @@ def test_mmrazor_distillation_checkpoint(single_teacher_distill):
 
 
 def test_dynakd_checkpoint():
-    model = built(dynakd_cfg(teachers=2, lanes=dict(one={}, two=dict(distribution=None))))
+    model = built(dynakd_cfg(teachers=2, lanes=dict(one={}, two=dict(selection=None))))
     with torch.no_grad():
         for parameter in model.lanes['two'].student.parameters():
             parameter += 1

@@ -79,7 +79,7 @@ def accuracy(made, batch):
     return sum(int(p.pred_label == p.gt_label) for p in predicted) / N
 
 
-def planted(knowing, position, relaxation):
+def planted(knowing, position, mix):
     networks = [noise(10 + i, logits(knowing).std()) for i in range(3)]
     networks.insert(position, copy.deepcopy(knowing))
     teachers = {f't{i}': dict(model=network) for i, network in enumerate(networks)}
@@ -89,7 +89,7 @@ def planted(knowing, position, relaxation):
             student_cfg(CLASSES),
             kd_distiller_cfg(tau=2.0, loss_weight=0.5),
             CLASSES,
-            relaxation=relaxation,
+            mix=mix,
             student_loss_weight=1.0,
         ),
         seed=2,
@@ -107,7 +107,7 @@ def distances(model):
     """L_d of the student from each teacher alone, on unseen images."""
     batch = upper_batch(model, coloured(9999))
     lane, values = model.lanes['search'], []
-    lane.distiller.relaxation = 'losses'
+    lane.distiller.mix = 'losses'
     for index in range(4):
         alpha = torch.full((4,), -1e4)
         alpha[index] = 0
@@ -117,9 +117,9 @@ def distances(model):
 
 
 @pytest.mark.parametrize('position', [0, 3])
-@pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
-def test_search_finds_the_teacher_that_knows(knowing, position, relaxation):
-    model = planted(knowing, position, relaxation)
+@pytest.mark.parametrize('mix', ['outputs', 'losses'])
+def test_search_finds_the_teacher_that_knows(knowing, position, mix):
+    model = planted(knowing, position, mix)
     knows = [accuracy(made, coloured(7777)) for made in model.ensemble.networks.values()]
     assert knows.pop(position) > 0.9
     assert max(knows) < 0.7

@@ -64,39 +64,39 @@ def mean_of_logits(student, teachers, label):
 
 
 BY_SAMPLE = {  # lane, and the loss of one sample
-    'AVER, logits': (dict(distribution=dict(type='mmdynakd.Average')), mean_of_logits),
+    'AVER, logits': (dict(selection=dict(type='mmdynakd.Average')), mean_of_logits),
     'AVER, losses': (
-        dict(distribution=dict(type='mmdynakd.Average'), relaxation='losses'),
+        dict(selection=dict(type='mmdynakd.Average'), mix='losses'),
         mean_of_losses,
     ),
     'EBKD': (
         dict(
-            distribution=dict(type='mmdynakd.EntropyWeighted'),
-            relaxation='losses',
+            selection=dict(type='mmdynakd.EntropyWeighted'),
+            mix='losses',
             distiller=UNREDUCED,
         ),
         ebkd,
     ),
     'EBKD, public code': (
         dict(
-            distribution=dict(type='mmdynakd.EntropyWeighted', as_in_code=True),
-            relaxation='losses',
+            selection=dict(type='mmdynakd.EntropyWeighted', as_in_code=True),
+            mix='losses',
             distiller=UNREDUCED,
         ),
         lambda *args: 2 / 3 * ebkd(*args),
     ),
     'CA-MKD': (
         dict(
-            distribution=dict(type='mmdynakd.ConfidenceAware'),
-            relaxation='losses',
+            selection=dict(type='mmdynakd.ConfidenceAware'),
+            mix='losses',
             distiller=UNREDUCED,
         ),
         camkd,
     ),
     'CA-MKD, public code': (
         dict(
-            distribution=dict(type='mmdynakd.ConfidenceAware', as_in_code=True),
-            relaxation='losses',
+            selection=dict(type='mmdynakd.ConfidenceAware', as_in_code=True),
+            mix='losses',
             distiller=UNREDUCED,
         ),
         lambda *args: camkd(*args) / 3,
@@ -104,8 +104,8 @@ BY_SAMPLE = {  # lane, and the loss of one sample
 }
 LANES = {
     **{name: lane for name, (lane, _) in BY_SAMPLE.items()},
-    'AEKD': dict(distribution=dict(type='mmdynakd.GradientSpace'), relaxation='losses'),
-    'subset': dict(distribution=dict(type='mmdynakd.RandomSubset', drop=1), relaxation='losses'),
+    'AEKD': dict(selection=dict(type='mmdynakd.GradientSpace'), mix='losses'),
+    'subset': dict(selection=dict(type='mmdynakd.RandomSubset', drop=1), mix='losses'),
 }
 
 
@@ -210,11 +210,11 @@ def test_camkds_feature_part_is_its_formula():
     teachers = {name: teacher_cfg(channels=width) for name, width in channels.items()}
     distiller = {name: feature_distiller(width) for name, width in channels.items()}
     lane = dict(
-        distribution=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_feature']),
-        relaxation='losses',
+        selection=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_feature']),
+        mix='losses',
         distiller=distiller,
     )
-    model = of_lane(lane, teachers, distiller=distiller, relaxation='losses')
+    model = of_lane(lane, teachers, distiller=distiller, mix='losses')
     inputs, samples = prepared(model, made_batch(5, seed=4))
     losses = model.loss(inputs, samples)
     student, logits = outputs(model, inputs)
@@ -240,7 +240,7 @@ def test_camkds_feature_part_is_its_formula():
 @pytest.mark.parametrize('name', [n for n in LANES if n != 'subset' and 'code' not in n])
 def test_with_one_teacher_a_rival_is_single_teacher_kd(name):
     ends = []
-    for lane in (LANES[name], dict(distribution=dict(probs='t0'))):
+    for lane in (LANES[name], dict(selection=dict(probs='t0'))):
         model = built(dynakd_cfg(1, lanes=dict(a=copy.deepcopy(lane)), student_loss_weight=LABELS))
         optim = bilevel(model)
         for step in range(3):
@@ -255,7 +255,7 @@ def test_with_one_teacher_a_rival_is_single_teacher_kd(name):
 
 def test_rivals_beside_each_other_are_rivals_alone():
     lanes = {f'lane{i}': lane for i, lane in enumerate(LANES.values())}
-    lanes['drawn'] = dict(distribution=dict(probs=[0.2, 0.3, 0.5]))
+    lanes['drawn'] = dict(selection=dict(probs=[0.2, 0.3, 0.5]))
 
     def end(names):
         model = built(dynakd_cfg(3, lanes={n: copy.deepcopy(lanes[n]) for n in names}))
@@ -297,8 +297,8 @@ def test_a_dropped_teacher_does_not_run():
 
 def test_dgkd_adds_up_the_losses_of_those_kept():
     lane = dict(
-        distribution=dict(type='mmdynakd.RandomSubset', drop=1, reduction='sum'),
-        relaxation='losses',
+        selection=dict(type='mmdynakd.RandomSubset', drop=1, reduction='sum'),
+        mix='losses',
     )
     model = of_lane(lane)
     inputs, samples = prepared(model, made_batch(5))
@@ -340,15 +340,15 @@ def test_errors(make, message):
 
 
 def test_weights_a_sample_need_losses_a_sample():
-    model = of_lane(dict(distribution=dict(type='mmdynakd.EntropyWeighted'), relaxation='losses'))
+    model = of_lane(dict(selection=dict(type='mmdynakd.EntropyWeighted'), mix='losses'))
     with pytest.raises(ValueError, match="set its reduction='none'"):
         model.loss(*prepared(model, made_batch(5)))
 
 
 def test_feature_weights_need_a_connector():
     lane = dict(
-        distribution=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_kl']),
-        relaxation='losses',
+        selection=dict(type='mmdynakd.ConfidenceAware', feature_losses=['loss_kl']),
+        mix='losses',
         distiller=UNREDUCED,
     )
     model = of_lane(lane)

@@ -95,7 +95,7 @@ def train(model):
 
 @pytest.mark.parametrize(
     'options',
-    [{}, dict(distribution=dict(granularity='sample', weight_by_probability='none'))],
+    [{}, dict(selection=dict(granularity='sample', weight_by_probability='none'))],
     ids=['step', 'sample'],
 )
 def test_a_later_run_runs_no_teacher_and_ends_at_the_same_weights(tmp_path, options):

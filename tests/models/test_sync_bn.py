@@ -90,7 +90,7 @@ def test_every_students_norms_and_no_teachers():
             2,
             student=student_cfg(backbone='resnet'),
             sync_bn=True,
-            lanes=dict(search={}, ce=dict(distribution=None)),
+            lanes=dict(search={}, ce=dict(selection=None)),
         )
     )
     for lane in model.lanes.values():
@@ -106,8 +106,8 @@ def test_connectors_that_some_ranks_do_not_use_are_an_error():
     cfg = dynakd_cfg(
         2,
         distiller=each,
-        relaxation='losses',
-        distribution=dict(granularity='sample'),
+        mix='losses',
+        selection=dict(granularity='sample'),
         sync_bn=True,
     )
     with pytest.raises(

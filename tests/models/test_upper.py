@@ -26,7 +26,7 @@ TAU, WEIGHT, LABELS = 4.0, 0.9, 0.1
 ALPHA = torch.tensor([0.7, -0.4, 0.1], dtype=torch.float64)
 
 
-def searching(student=None, relaxation='outputs', distiller=None, **distribution):
+def searching(student=None, mix='outputs', distiller=None, **selection):
     """A float64 search away from the uniform θ, with a batch for the upper and one for the virtual
     step.
     """
@@ -34,10 +34,10 @@ def searching(student=None, relaxation='outputs', distiller=None, **distribution
         3,
         student,
         distiller,
-        relaxation=relaxation,
+        mix=mix,
         student_loss_weight=LABELS,
         draw_seed=5,
-        distribution=distribution,
+        selection=selection,
     )
     model = built(cfg).double()
     lane = model.lanes['search']
@@ -95,7 +95,7 @@ def relaxed(lane, batch, student):
     weights, total = weights_of(lane, batch), 0
     for b in range(len(batch.inputs)):
         rows = [t[b : b + 1] for t in teachers]
-        if lane.distiller.relaxation == 'outputs':
+        if lane.distiller.mix == 'outputs':
             total = total + kl(student[b : b + 1], sum(w * t for w, t in zip(weights[b], rows)))
         else:
             total = total + sum(w * kl(student[b : b + 1], t) for w, t in zip(weights[b], rows))
@@ -179,10 +179,10 @@ def test_unrolled_without_theta_in_the_training_loss_is_an_error():
         )
 
 
-@pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
+@pytest.mark.parametrize('mix', ['outputs', 'losses'])
 @pytest.mark.parametrize('student', STUDENTS)
-def test_unrolled_gradient_of_a_lane(student, relaxation):
-    lane, val, train = searching(STUDENTS[student], relaxation)
+def test_unrolled_gradient_of_a_lane(student, mix):
+    lane, val, train = searching(STUDENTS[student], mix)
     loss = unrolled_upper_loss(lane, val, train, LR)
     (gradient,) = torch.autograd.grad(loss, lane.selection.alpha)
     assert loss.item() == pytest.approx(by_hand(lane, val, train, LR), rel=1e-10)
@@ -191,10 +191,10 @@ def test_unrolled_gradient_of_a_lane(student, relaxation):
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize('relaxation', ['outputs', 'losses'])
+@pytest.mark.parametrize('mix', ['outputs', 'losses'])
 @pytest.mark.parametrize('option', OPTIONS)
-def test_options_under_both_objectives(option, relaxation):
-    lane, val, train = searching(STUDENTS['conv'], relaxation, PER_SAMPLE, **OPTIONS[option])
+def test_options_under_both_objectives(option, mix):
+    lane, val, train = searching(STUDENTS['conv'], mix, PER_SAMPLE, **OPTIONS[option])
     penalty = lane.selection.entropy_weight
 
     def first_by_hand():
@@ -315,18 +315,18 @@ def test_lanes_may_search_by_different_objectives():
     [
         (dict(upper_objective='second'), 'upper_objective must be one of'),
         (dict(virtual_lr=0.0), 'virtual_lr must be > 0'),
-        (dict(distribution=dict(temperature=0)), 'temperature must be a finite number > 0'),
-        (dict(distribution=dict(entropy_weight=-1)), 'entropy_weight must be a finite number >= 0'),
+        (dict(selection=dict(temperature=0)), 'temperature must be a finite number > 0'),
+        (dict(selection=dict(entropy_weight=-1)), 'entropy_weight must be a finite number >= 0'),
         (
-            dict(distribution=dict(gumbel_temperature=0)),
+            dict(selection=dict(gumbel_temperature=0)),
             'gumbel_temperature must be a finite number > 0',
         ),
-        (dict(distribution=dict(granularity='epoch')), 'granularity must be one of'),
+        (dict(selection=dict(granularity='epoch')), 'granularity must be one of'),
         (
-            dict(distribution=dict(granularity='step', num_classes=5)),
+            dict(selection=dict(granularity='step', num_classes=5)),
             "'sample' where num_classes is given",
         ),
-        (dict(distribution=dict(num_classes=0)), 'num_classes must be an integer from 1'),
+        (dict(selection=dict(num_classes=0)), 'num_classes must be an integer from 1'),
     ],
 )
 def test_another_value_is_an_error(options, message):

@@ -170,7 +170,7 @@ def test_the_cifar_config_takes_a_step_with_every_lane():
     model = cfg.model.to_dict()
     for entry in model['teachers'].values():
         entry['checkpoint'] = None
-    singles = {f'only_{name}': dict(distribution=dict(probs=name)) for name in model['teachers']}
+    singles = {f'only_{name}': dict(selection=dict(probs=name)) for name in model['teachers']}
     lanes = {**cfg.custom_hooks[0].baselines.to_dict(), **singles}
     assert set(lanes) == {*RIVALS, *singles}
     with DefaultScope.overwrite_default_scope('mmpretrain'):

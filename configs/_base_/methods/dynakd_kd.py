@@ -9,4 +9,4 @@ distiller = dict(
 model = dict(type='mmdynakd.DynaKD', distiller=distiller, student_loss_weight=0.1)
 val_cfg = dict(type='mmdynakd.LaneValLoop')
 test_cfg = dict(type='mmdynakd.LaneTestLoop')
-baselines = dict(ce=dict(distribution=None), uniform=dict(distribution=dict(probs='uniform')))
+baselines = dict(ce=dict(selection=None), uniform=dict(selection=dict(probs='uniform')))

@@ -18,15 +18,15 @@ def _kd(**feature):
 
 
 def _by_losses(kind, **options):
-    return dict(distribution=dict(type=f'mmdynakd.{kind}', **options), relaxation='losses')
+    return dict(selection=dict(type=f'mmdynakd.{kind}', **options), mix='losses')
 
 
 feature_distiller = _kd(loss_weight=50)  # CA-MKD's feature part, its authors' weight; last stages have 64 channels
 rivals = dict(
-    ce=dict(distribution=None),
-    uniform=dict(distribution=dict(probs='uniform')),
-    skdbert_uniform=dict(distribution=dict(probs='uniform', weight_by_probability='none')),
-    aver_logits=dict(distribution=dict(type='mmdynakd.Average')),
+    ce=dict(selection=None),
+    uniform=dict(selection=dict(probs='uniform')),
+    skdbert_uniform=dict(selection=dict(probs='uniform', weight_by_probability='none')),
+    aver_logits=dict(selection=dict(type='mmdynakd.Average')),
     aver=_by_losses('Average'),
     ebkd=dict(**_by_losses('EntropyWeighted'), distiller=_kd()),
     aekd=_by_losses('GradientSpace', tau=4),

@@ -93,7 +93,7 @@ class CandidateEvaluationHook(Hook):
         if not algorithm.searched:
             raise ValueError(
                 'CandidateEvaluationHook observes a search, but no lane learns θ '
-                '(model.distribution.probs is fixed)'
+                '(model.selection.probs is fixed)'
             )
         if 'model' not in runner.cfg:
             raise ValueError(

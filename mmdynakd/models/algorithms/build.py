@@ -9,6 +9,7 @@ from mmdynakd.models.classifier import classifier_config
 from mmdynakd.models.distillers import CategoricalDistiller
 from mmdynakd.models.preprocessor import BatchPreprocessor
 from mmdynakd.names import is_lane_name, unknown_names
+from mmdynakd.old_keys import new_keys
 from mmdynakd.registry import MODELS
 
 from .lane import Lane
@@ -82,8 +83,9 @@ def build_lanes(
     """
     if not isinstance(lanes, Mapping):
         raise ValueError(f'model.lanes must be a dict, {{name: overrides}}, got {lanes!r}')
-    for name, overrides in lanes.items():
-        _check_lane(name, overrides, defaults, teachers)
+    lanes = {
+        name: _checked(name, overrides, defaults, teachers) for name, overrides in lanes.items()
+    }
     students = [student, *(copy.deepcopy(student) for _ in range(len(lanes) - 1))]
     pairs = list(zip(students, lanes.values()))
     built = same_start(pairs, lambda pair: _build_lane(*pair, defaults, teachers))
@@ -104,17 +106,15 @@ def _build_lane(
     return Lane(
         student,
         selection,
-        CategoricalDistiller(
-            distiller, selection.teachers, setting['relaxation'], selection.learnable
-        ),
+        CategoricalDistiller(distiller, selection.teachers, setting['mix'], selection.learnable),
         **{key: setting[key] for key in ('student_loss_weight', 'upper_objective', 'virtual_lr')},
     )
 
 
 def _selection_config(overrides: Mapping, defaults: dict) -> dict:
     """Config of a lane's selection: over the model's own, unless it is of another type."""
-    default = defaults['distribution']
-    own = overrides.get('distribution', default)
+    default = defaults['selection']
+    own = overrides.get('selection', default)
     if own is None:
         return dict(type='mmdynakd.LabelsOnly')
     if 'type' not in own:
@@ -122,7 +122,8 @@ def _selection_config(overrides: Mapping, defaults: dict) -> dict:
     return {'type': 'mmdynakd.CategoricalDistribution', **own}
 
 
-def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> None:
+def _checked(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> dict:
+    """A lane's overrides, under the keys of this version."""
     if not is_lane_name(name) or hasattr(nn.ModuleDict, name):
         raise ValueError(
             f"lane name {name!r} must be non-empty text without '.', '/', '\\', 'loss' or control "
@@ -131,6 +132,7 @@ def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[st
         )
     if not isinstance(overrides, Mapping):
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}, got {overrides!r}')
+    overrides = new_keys(overrides, f'lanes.{name}')
     unknown = unknown_names(overrides, defaults)
     if unknown:
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}; unknown: {unknown}')
@@ -140,3 +142,10 @@ def _check_lane(name: str, overrides: Mapping, defaults: dict, teachers: list[st
             f'lanes.{name}.teachers names no teachers of the ensemble: [{unknown}]; there are '
             f'{teachers}'
         )
+    selection = overrides.get('selection')
+    if not isinstance(selection, (Mapping, type(None))):
+        raise ValueError(
+            f'lanes.{name}.selection must be None (labels only) or a dict such as '
+            f"dict(probs='uniform'), got {selection!r}"
+        )
+    return overrides

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
@@ -13,6 +14,7 @@ from mmdynakd.functional import Draws
 from mmdynakd.models.fast import Fast
 from mmdynakd.models.teachers import Records, RecordStore, TeacherEnsemble
 from mmdynakd.models.teachers.ensemble import own_inputs
+from mmdynakd.old_keys import takes_old_keys
 from mmdynakd.registry import MODELS
 
 from .batch import Notes, labels_of, share_of, union, views_of, weighed
@@ -22,6 +24,7 @@ from .randomness import same_start, seed_step
 from .upper import unrolled_upper_loss, upper_loss
 
 Losses = dict[str, torch.Tensor]
+LEARNED: Mapping = MappingProxyType({})  # the default selection: a θ that is learned
 
 
 @MODELS.register_module()
@@ -36,12 +39,12 @@ class DynaKD(BaseAlgorithm):
         teachers: see :class:`TeacherEnsemble`.
         distiller: see :class:`CategoricalDistiller`: config of a MMRazor distiller, or one per
             teacher by name.
-        distribution: arguments of :class:`CategoricalDistribution`; by default θ is learned.
-        lanes: ``{name: overrides}``, overrides among ``distribution`` (None: labels only; with
-            ``type`` any selection), ``distiller``, ``relaxation``, ``student_loss_weight``,
-            ``upper_objective``, ``virtual_lr`` and ``teachers`` (names of those it employs, by
-            default all). By default one lane, ``search``.
-        relaxation: ``'outputs'`` or ``'losses'``, see :class:`CategoricalDistiller`.
+        selection: who teaches: config of a selection, by default a
+            :class:`CategoricalDistribution` whose θ is learned; None: labels only.
+        lanes: ``{name: overrides}``, overrides among ``selection``, ``distiller``, ``mix``,
+            ``student_loss_weight``, ``upper_objective``, ``virtual_lr`` and ``teachers`` (names of
+            those it employs, by default all). By default one lane, ``search``.
+        mix: ``'outputs'`` or ``'losses'``, see :class:`CategoricalDistiller`.
         student_loss_weight: factor on the students' own label loss.
         upper_objective: what the upper step minimises: ``'first_order'``, the distillation loss at
             frozen weights (eq. 3), or ``'unrolled'``, the label loss after one virtual step, see
@@ -65,14 +68,15 @@ class DynaKD(BaseAlgorithm):
         ValueError: no teachers, another class count, an unknown lane key, see also the components.
     """
 
+    @takes_old_keys
     def __init__(
         self,
         architecture: Mapping | nn.Module,
         teachers: Mapping[str, Mapping],
         distiller: Mapping,
-        distribution: Mapping | None = None,
+        selection: Mapping | None = LEARNED,
         lanes: Mapping[str, Mapping] | None = None,
-        relaxation: str = 'outputs',
+        mix: str = 'outputs',
         student_loss_weight: float = 0.0,
         upper_objective: str = 'first_order',
         virtual_lr: float | None = None,
@@ -100,9 +104,9 @@ class DynaKD(BaseAlgorithm):
         ensemble.check_classes(student)
         object.__setattr__(self, 'ensemble', ensemble)
         defaults = dict(
-            distribution=distribution or {},
+            selection=None if selection is None else dict(selection),
             distiller=distiller,
-            relaxation=relaxation,
+            mix=mix,
             student_loss_weight=student_loss_weight,
             upper_objective=upper_objective,
             virtual_lr=virtual_lr,

@@ -17,7 +17,7 @@ from mmdynakd.registry import MODELS
 
 from .checks import check_config, check_losses, check_theta_gradient
 
-RELAXATIONS = ('outputs', 'losses')
+MIXES = ('outputs', 'losses')
 SHARED = 'shared'
 
 
@@ -30,12 +30,12 @@ class CategoricalDistiller(BaseDistiller):
         distiller: config of a MMRazor distiller, ``type`` by default ``ConfigurableDistiller``,
             MMRazor's names without a prefix; one for all teachers, or one per teacher by name.
         teachers: names of the teachers, in order.
-        relaxation: what several weighted teachers mix: ``'outputs'``, their records, then one loss
+        mix: what several weighted teachers mix: ``'outputs'``, their records, then one loss
             (eq. 3), or ``'losses'``, ``Σ_i θ_i L_d(f_Ti, f_S)``, for features whose shapes differ.
         learnable: whether θ is searched, so that traps in the upper step are errors now.
 
     Raises:
-        ValueError: unknown ``relaxation`` or teacher name, missing teacher, deliveries, a
+        ValueError: unknown ``mix`` or teacher name, missing teacher, deliveries, a
             per-teacher distiller with mixed outputs, no loss by name, or a loss that detaches the
             teacher while θ is searched.
     """
@@ -44,18 +44,18 @@ class CategoricalDistiller(BaseDistiller):
         self,
         distiller: Mapping,
         teachers: Sequence[str],
-        relaxation: str = 'outputs',
+        mix: str = 'outputs',
         learnable: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if relaxation not in RELAXATIONS:
-            raise ValueError(f'relaxation must be one of {RELAXATIONS}, got {relaxation!r}')
-        self.relaxation = relaxation
+        if mix not in MIXES:
+            raise ValueError(f'mix must be one of {MIXES}, got {mix!r}')
+        self.mix = mix
         self.teachers = list(teachers)
         configs = self._by_teacher(distiller)
         check_losses(configs)
-        if learnable and relaxation == 'outputs':
+        if learnable and mix == 'outputs':
             check_theta_gradient(configs)
         self._recorder_configs = {
             name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()
@@ -85,9 +85,9 @@ class CategoricalDistiller(BaseDistiller):
                 f'a per-teacher distiller names the teachers {self.teachers}; '
                 f'unknown: {unknown}, missing: {missing}'
             )
-        if self.relaxation == 'outputs':
+        if self.mix == 'outputs':
             raise ValueError(
-                "a distiller per teacher cannot compare one mixed output: set relaxation='losses'"
+                "a distiller per teacher cannot compare one mixed output: set mix='losses'"
             )
         return {name: dict(cfg) for name, cfg in distiller.items()}
 
@@ -158,19 +158,14 @@ class CategoricalDistiller(BaseDistiller):
         """
         if not choice.weights:
             return {}
-        if choice.per_loss and self.relaxation == 'outputs':
+        if choice.per_loss and self.mix == 'outputs':
             raise ValueError(
-                'losses with weights of their own cannot share one mixed output: set '
-                "relaxation='losses'"
+                "losses with weights of their own cannot share one mixed output: set mix='losses'"
             )
         sampled = (
             choice.rows and self._shared
         )  # one teacher a sample: the mix is the records of those drawn
-        if (
-            not sampled
-            and self.relaxation == 'losses'
-            and (len(choice.weights) > 1 or choice.per_loss)
-        ):
+        if not sampled and self.mix == 'losses' and (len(choice.weights) > 1 or choice.per_loss):
             return self._mix_losses(records, choice)
         losses = self._compare(records, choice.weights)
         return {
@@ -217,7 +212,7 @@ def _set_margins(distiller: nn.Module, networks: list[nn.Module]) -> None:
             "OFDDistiller's margins are those of one teacher's BatchNorm: give every teacher a "
             'distiller '
             "of its own, distiller=dict(teacher=dict(type='OFDDistiller', …), …), "
-            "relaxation='losses'"
+            "mix='losses'"
         )
     distiller.init_ofd_connectors(networks[0])
 

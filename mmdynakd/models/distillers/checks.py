@@ -100,14 +100,14 @@ def check_theta_gradient(configs: Mapping[str, Mapping]) -> None:
                 raise ValueError(
                     f'distill_losses.{name} ({kind}): {NOT_BY_OUTPUTS[kind]}, so that the gradient '
                     'of θ '
-                    "through mixed outputs would be wrong: set relaxation='losses'"
+                    "through mixed outputs would be wrong: set mix='losses'"
                 )
             if loss.get('teacher_detach', _detaches_by_default(loss)):
                 raise ValueError(
                     f'distill_losses.{name} ({loss.get("type")}) has teacher_detach=True '
                     "(MMRazor's "
                     'default), which cuts the gradient of θ through the mixed outputs: set '
-                    "teacher_detach=False, or relaxation='losses'"
+                    "teacher_detach=False, or mix='losses'"
                 )
         for name, connector in _connectors(cfg):
             kind = _plain(connector.get('type'))
@@ -115,7 +115,7 @@ def check_theta_gradient(configs: Mapping[str, Mapping]) -> None:
                 raise ValueError(
                     f'connectors.{name} ({kind}) detaches the teacher, which cuts the gradient of '
                     'θ '
-                    "through the mixed outputs: set relaxation='losses'"
+                    "through the mixed outputs: set mix='losses'"
                 )
 
 

@@ -8,7 +8,7 @@ from .base import Selection
 @MODELS.register_module()
 class Average(Selection):
     """AVER: every teacher with weight 1/n, of the outputs or of the losses as the lane's
-    ``relaxation`` says.
+    ``mix`` says.
 
     Source: You et al., "Learning from Multiple Teacher Networks", KDD 2017 (soft targets averaged).
     """

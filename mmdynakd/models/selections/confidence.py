@@ -16,7 +16,7 @@ class ConfidenceAware(Selection):
     """CA-MKD: by sample, a teacher weighs more the closer it is to the label, see
     :func:`confidence_weights`.
 
-    The lane needs ``relaxation='losses'`` and losses with ``reduction='none'``.
+    The lane needs ``mix='losses'`` and losses with ``reduction='none'``.
 
     Args:
         teachers: names of the n teachers.

@@ -13,7 +13,7 @@ from .base import Choice, Evidence, Selection, stacked
 class EntropyWeighted(Selection):
     """EBKD: by sample, a teacher weighs more the surer it is, see :func:`entropy_weights`.
 
-    The lane needs ``relaxation='losses'`` and a loss with ``reduction='none'``.
+    The lane needs ``mix='losses'`` and a loss with ``reduction='none'``.
 
     Args:
         teachers: names of the n teachers.

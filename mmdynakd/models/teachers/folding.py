@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from mmdynakd.compat import has_forward_hooks, observe_operators, release
+from mmdynakd.compat import release
+from mmdynakd.compat.torch_internals import has_forward_hooks, observe_operators
 from mmdynakd.models.fast import Fast
 
 # Exactly these classes: a subclass may compute something else with the same weights.
