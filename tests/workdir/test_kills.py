@@ -35,7 +35,7 @@ class CpuAmp(AmpOptimWrapper):
 
     def __init__(self, **kwargs) -> None:
         with mock.patch(
-            'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True
+            'mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', return_value=True
         ):
             super().__init__(dtype='bfloat16', **kwargs)
         if hasattr(

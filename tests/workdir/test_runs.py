@@ -19,7 +19,7 @@ from runs import quick, read
 from mmdynakd import files
 from mmdynakd.diagnostics import determinism
 from mmdynakd.launch.run import train
-from mmdynakd.workdir import checkpoints, locks, runs, settings
+from mmdynakd.workdir import checkpoints, identity, locks, runs
 from mmdynakd.workdir.identity import versions
 from mmdynakd.workdir.runs import RunError, begin, finish, read_run
 
@@ -190,7 +190,7 @@ def test_the_batch_counts_over_all_processes(cfg, processes, batch, same):
     begin(cfg)
     cfg.train_dataloader.batch_size = cfg.train_cfg.upper_dataloader.batch_size = batch
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
-    with mock.patch.object(settings, 'get_world_size', lambda: processes):
+    with mock.patch.object(identity, 'get_world_size', return_value=processes):
         assert runs.holds(cfg) is same
 
 
@@ -241,7 +241,7 @@ def test_other_versions_are_said(cfg):
     begin(cfg)
     save(cfg, 'epoch_1.pth')
     with (
-        mock.patch.object(runs, 'versions', lambda: dict(versions(), torch='9.9')),
+        mock.patch.object(runs, 'versions', return_value=dict(versions(), torch='9.9')),
         mock.patch.object(runs, 'print_log') as said,
     ):
         begin(cfg)
@@ -283,7 +283,7 @@ def test_a_work_dir_that_cannot_be_written_is_an_error(cfg):
         mock.patch.object(
             os, 'makedirs', side_effect=OSError(errno.EROFS, 'Read-only file system', cfg.work_dir)
         ),
-        pytest.raises(RunError, match='the work dir .* cannot be used .*Read-only.*--work-dir'),
+        pytest.raises(RunError, match=r'the work dir .* cannot be used .*Read-only.*--work-dir'),
     ):
         begin(cfg)
 
@@ -316,9 +316,10 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
 
     with quick():
         train(config('whole'))
-        with monkeypatch.context() as patch, pytest.raises(RunError) as error:
+        with monkeypatch.context() as patch:
             patch.setattr(os, 'fsync', full)
-            train(config('work'))
+            with pytest.raises(RunError) as error:
+                train(config('work'))
         for part in (
             'No space left on device',
             'work/epoch_3.pth',
