@@ -61,7 +61,8 @@ def install() -> None:
     """
     check_flavour(installed())
     stub_quantization()
-    when_imported('mmcv.cnn.bricks.transformer', _without_mmcv_lites_warning)
+    when_imported('mmcv.cnn.bricks.transformer', _without_warnings)
+    when_imported('pkg_resources', _without_warnings)
     when_imported('mmrazor', with_accepted_mmcv)
     when_imported(KD_SOFT_CE, repaired_soft_cross_entropy)
 
@@ -82,8 +83,12 @@ def load_mmrazor() -> None:
 
 
 @contextmanager
-def _without_mmcv_lites_warning() -> Iterator[None]:
-    """Silence the one warning of mmcv-lite: it lacks an operator that we do not use."""
+def _without_warnings() -> Iterator[None]:
+    """Silence two warnings that a user of ours can do nothing about.
+
+    mmcv-lite lacks an operator that we do not use; MMEngine asks pkg_resources what is installed.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
+        warnings.filterwarnings('ignore', 'pkg_resources is deprecated as an API')
         yield

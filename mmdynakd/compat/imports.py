@@ -8,14 +8,15 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 Repair = Callable[[], AbstractContextManager[None]]
-_waiting: dict[str, Repair] = {}
+_repairs: dict[str, Repair] = {}
 
 
 def when_imported(name: str, repair: Repair) -> None:
     """Import module ``name``, whoever asks for it, within ``with repair():``.
 
-    Where the module is there already, the context is entered and left at once. A second repair of a
-    module that is still to come takes the place of the first.
+    Where the module is there already, the context is entered and left at once. A module that is
+    reloaded, or removed and imported again, is repaired again. A later repair of the same module
+    takes the place of the first.
 
     Args:
         name: full name of the module.
@@ -30,26 +31,26 @@ def when_imported(name: str, repair: Repair) -> None:
         >>> when_imported('sys', greet)
         imported
     """
-    if name in sys.modules:
-        with repair():
-            return
-    _waiting[name] = repair
+    _repairs[name] = repair
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
+    if name in sys.modules:
+        with repair():
+            pass
 
 
 class _Finder(MetaPathFinder):
-    """Finds what the other finders find, and gives waiting modules a loader that repairs."""
+    """Finds what the other finders find; a module in need of repair gets a loader that repairs."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in _waiting:
+        if fullname not in _repairs:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _RepairingLoader(spec.loader, _waiting[fullname])
+                spec.loader = _RepairingLoader(spec.loader, _repairs[fullname])
                 return spec
         return None
 
@@ -69,7 +70,6 @@ class _RepairingLoader(Loader):
             module.__spec__.loader = self.true
         with self.repair():
             self.true.exec_module(module)
-        _waiting.pop(module.__name__, None)
 
 
 _FINDER = _Finder()

@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from mmdynakd.errors import UserError
 from mmdynakd.files import read_json, write_json
 from mmdynakd.launch.run import built, connected
-from mmdynakd.workdir.runs import RunInUse, begin, finish
+from mmdynakd.workdir.runs import RunInUseError, begin, finish
 
 from .executors.tie import end_with_parent
 from .plan import Run, finished_results, import_custom
@@ -107,7 +107,7 @@ def _begin_when_free(cfg: Config) -> bool:
     while True:
         try:
             return begin(cfg)
-        except RunInUse as error:
+        except RunInUseError as error:
             if not waited:
                 print_log(f'{error}: waiting for its end', 'current')
             waited = True

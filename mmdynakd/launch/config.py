@@ -120,13 +120,19 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
 def read_config(path: str) -> Config:
     """The config in a file.
 
+    Args:
+        path: of a Python, YAML or JSON config, which may have ``_base_`` files.
+
     Raises:
-        UserError: there is no such file, or it is not UTF-8 text or not Python. What its lines
-            raise is raised as it is.
+        UserError: there is no such file, or it (or a base of it) is not UTF-8 text or not Python.
+            Whatever else its lines raise passes through.
 
     Examples:
-        >>> read_config(find_config('dynakd_digits.py')).train_cfg.max_epochs
-        15
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile('w', suffix='.py') as file:
+        ...     _ = file.write('lr = 0.1'), file.flush()
+        ...     read_config(file.name).lr
+        0.1
     """
     if not osp.isfile(path):
         raise UserError(
@@ -142,13 +148,13 @@ def read_config(path: str) -> Config:
 
 
 def keep_teacher_order(cfg: Config) -> None:
-    """Writes the order of the teachers into the config, because MMEngine's dump sorts keys.
+    """Note the order of the teachers in the config, since MMEngine sorts keys when it dumps one.
 
     Examples:
-        >>> cfg = Config(dict(model=dict(teachers=dict(strong={}, mid={}))))
+        >>> cfg = Config(dict(model=dict(teachers=dict(strong={}, alpha={}))))
         >>> keep_teacher_order(cfg)
         >>> cfg.model.teacher_order
-        ['strong', 'mid']
+        ['strong', 'alpha']
     """
     if isinstance(cfg.get('model', {}).get('teachers'), Mapping):
         cfg.model.setdefault('teacher_order', list(cfg.model.teachers))

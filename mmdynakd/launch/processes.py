@@ -20,16 +20,25 @@ GLOO_TIMEOUT = 600  # seconds
 def connected(cfg: Config) -> Iterator[None]:
     """Within it the processes of a launcher know one another, with or without a GPU.
 
-    An error is noted where torchrun looks for it. The process group is then left as it is: to close
-    it could mean to wait for processes that wait for this one.
+    An error is noted where torchrun looks for it. The process group is then left as it is: closing
+    it could mean waiting for processes that wait for this one.
+
+    Args:
+        cfg: with its ``launcher``; on a CPU, its ``model_wrapper_cfg`` is set.
+
+    Examples:
+        >>> with connected(Config(dict(launcher='none'))):
+        ...     is_distributed()
+        False
     """
     within = dist.is_available() and dist.is_initialized()  # another run of these processes
-    if cfg.get('launcher') in ('pytorch', 'slurm') and not torch.cuda.is_available():
-        if cfg.launcher == 'slurm':
+    launcher = cfg.get('launcher', 'none')
+    if launcher in ('pytorch', 'slurm') and not torch.cuda.is_available():
+        if launcher == 'slurm':
             _as_torchrun()
         use_gloo(cfg)
-    elif cfg.get('launcher', 'none') != 'none' and not is_distributed():
-        init_dist(cfg.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+    elif launcher != 'none' and not is_distributed():
+        init_dist(launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
     try:
         yield
     except Exception as error:
@@ -43,7 +52,7 @@ def connected(cfg: Config) -> Iterator[None]:
 
 
 def _as_torchrun() -> None:
-    """Sets from what srun sets what torchrun would set; MMEngine's own way asks for a GPU."""
+    """Sets from srun's variables those of torchrun; MMEngine's own way asks for a GPU."""
     for ours, slurms in dict(
         RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'
     ).items():
@@ -60,16 +69,27 @@ def _as_torchrun() -> None:
 
 
 def use_gloo(cfg: Config) -> None:
-    """MMEngine's launcher asks for a GPU: without one the group must exist before the Runner, and
-    DDP know none.
+    """Join the processes over gloo, on machines without a GPU.
 
-    A collective waits ``env_cfg.dist_cfg.timeout`` seconds for the other ranks, 600 by default.
+    MMEngine's launcher asks for a GPU. Without one the process group must exist before the Runner,
+    and DDP must be given no device.
+
+    Args:
+        cfg: a collective waits ``env_cfg.dist_cfg.timeout`` seconds for the other ranks, 600 by
+            default; ``model_wrapper_cfg`` is set.
+
+    Raises:
+        UserError: MMEngine's ``sync_bn`` is set, which runs on GPUs only.
+
+    Examples:
+        >>> use_gloo(Config(dict(sync_bn='torch')))
+        Traceback (most recent call last):
+        mmdynakd.errors.UserError: sync_bn='torch' is MMEngine's, and torch's SyncBatchNorm ...
     """
     if cfg.get('sync_bn'):
         raise UserError(
-            f"sync_bn={cfg.sync_bn!r} is MMEngine's, and torch's SyncBatchNorm runs on GPUs alone: "
-            'remove '
-            'it, and set model.sync_bn=True'
+            f"sync_bn={cfg.sync_bn!r} is MMEngine's, and torch's SyncBatchNorm runs on GPUs only: "
+            'remove it, and set model.sync_bn=True'
         )
     if not dist.is_initialized():
         seconds = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout', GLOO_TIMEOUT)
@@ -79,6 +99,4 @@ def use_gloo(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-    cfg.model_wrapper_cfg = dict(
-        **{k: v for k, v in wrapper.items() if k != 'device_ids'}, device_ids=None
-    )
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}

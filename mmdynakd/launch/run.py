@@ -1,8 +1,9 @@
-"""What the command-line tools share: arguments, the config, the Runner, with or without a GPU."""
+"""One run: its Runner built, trained from where its work dir has got to, and finished."""
 
 import contextlib
 import errno
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -20,7 +21,19 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
-    """Trains what the config says, from where its work dir has got to; see :func:`.runs.begin`."""
+    """Train what a config says, from where its work dir has got to.
+
+    Args:
+        cfg: of the whole run. MMEngine's checkpoint hook is replaced by ours.
+        resume: see :func:`mmdynakd.workdir.runs.begin`.
+        fresh: likewise.
+
+    Raises:
+        RunError: the work dir cannot take this run, or cannot be written to any longer.
+
+    Examples:
+        ``train(read_config('configs/demo/demo_digits.py'))``, with its ``work_dir`` set.
+    """
     hooks = cfg.setdefault('default_hooks', {})
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint is not None and checkpoint.get('type') == 'CheckpointHook':
@@ -36,21 +49,38 @@ def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
                 if error.errno in UNWRITABLE:
                     raise RunError(
                         f'{error}. The last good state is left ({newest_checkpoint(cfg)}): make '
-                        'room in '
-                        f'{cfg.work_dir}, then give the same command again'
+                        f'room in {cfg.work_dir}, then give the same command again'
                     ) from error
                 raise
 
 
 def run(cfg: Config, action: Callable[[Runner], object]) -> None:
-    """Builds the Runner and acts on it."""
+    """Build the Runner of a config, and act on it.
+
+    Examples:
+        ``run(cfg, lambda runner: runner.test())``
+    """
     with connected(cfg), watched(cfg) as steps:
         action(built(cfg, steps))
 
 
 def built(cfg: Config, *hooks: Hook) -> Runner:
-    """The Runner of a config, and hooks that are no part of it: what it computes does not depend on
-    them.
+    """The Runner of a config, with hooks that only look on.
+
+    Args:
+        cfg: of the run.
+        hooks: are not part of the config, since what the run computes does not depend on them.
+
+    Examples:
+        >>> import tempfile
+        >>> from mmengine.registry import MODELS
+        >>> from torch import nn
+        >>> _ = MODELS.register_module('TinyLayer', force=True, module=nn.Linear)
+        >>> model = dict(type='TinyLayer', in_features=1, out_features=1)
+        >>> work = tempfile.mkdtemp()
+        >>> steps = Steps()
+        >>> steps in built(Config(dict(model=model, work_dir=work, log_level='ERROR')), steps).hooks
+        True
     """
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for hook in hooks:
@@ -59,23 +89,40 @@ def built(cfg: Config, *hooks: Hook) -> Runner:
 
 
 class Steps(Hook):
-    """Sees whether training has begun."""
+    """Sees whether training has begun.
+
+    Attributes:
+        begun: True from the end of the first training step on.
+
+    Examples:
+        >>> steps = Steps()
+        >>> steps.begun
+        False
+    """
 
     begun = False
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
+        """A step has been taken."""
         self.begun = True
 
     def after_train(self, runner: Runner) -> None:
-        self.begun = True  # a search that was done before: its evaluation comes now
+        """A search that was over before goes straight to its evaluation."""
+        self.begun = True
 
 
 @contextlib.contextmanager
 def watched(cfg: Config) -> Iterator[Steps]:
-    """What fails within it before the first training step leaves the work dir as it was; what fails
-    later is marked as such, for :func:`.tool.run_tool`.
+    """Within it a failure before the first training step leaves the work dir as it was.
+
+    A later failure is marked as such, for :func:`mmdynakd.diagnostics.tool.run_tool`.
+
+    Examples:
+        >>> with watched(Config(dict(work_dir='no/such/folder'))) as steps:
+        ...     steps.begun
+        False
     """
     steps = Steps()
     try:

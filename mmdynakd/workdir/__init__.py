@@ -1,1 +1,4 @@
-"""A run's folder: whether it begins, goes on or is over, its lock, its checkpoints."""
+"""A run's folder: whether its run begins, goes on or is over, its lock, its checkpoints.
+
+Nothing here builds or trains a model, and nothing here knows of lanes or candidates.
+"""

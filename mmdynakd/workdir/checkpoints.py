@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole, verified before they are taken, the newest intact one found."""
+"""A run's checkpoints: written whole, verified before use, the newest intact one found."""
 
 import logging
 import os
@@ -20,20 +20,35 @@ TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth')
 
 @register_backend(ATOMIC, force=True)
 class AtomicBackend(LocalBackend):
-    """MMEngine's local files, each written whole or not at all."""
+    """MMEngine's local files, each written whole or not at all.
 
-    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        os.makedirs(osp.dirname(filepath), exist_ok=True)
-        write_bytes(*osp.split(filepath), obj)
+    Examples:
+        >>> import tempfile
+        >>> path = osp.join(tempfile.mkdtemp(), 'new', 'a.txt')
+        >>> AtomicBackend().put_text('whole', path)
+        >>> open(path).read()
+        'whole'
+    """
 
-    def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8') -> None:
+    def put(self, obj: bytes, filepath: str | os.PathLike[str]) -> None:
+        """Write bytes to a file, whose folder is made if need be."""
+        folder, name = osp.split(filepath)
+        os.makedirs(folder, exist_ok=True)
+        write_bytes(folder, name, obj)
+
+    def put_text(self, obj: str, filepath: str | os.PathLike[str], encoding: str = 'utf-8') -> None:
+        """Write text to a file, whose folder is made if need be."""
         self.put(obj.encode(encoding), filepath)
 
 
 def newest_checkpoint(cfg: Config) -> str | None:
-    """The newest intact checkpoint in the work dir; None where there is none.
+    """Path of the newest intact checkpoint in the work dir; None where there is none.
 
-    A damaged one is passed over, with a warning that names it.
+    Damaged ones are passed over, each with a warning that names it.
+
+    Examples:
+        >>> newest_checkpoint(Config(dict(work_dir='no/such/folder'))) is None
+        True
     """
     for path in saved_checkpoints(cfg):
         damage = damage_of(path)
@@ -44,8 +59,15 @@ def newest_checkpoint(cfg: Config) -> str | None:
 
 
 def damage_of(path: str) -> str | None:
-    """What is wrong with a checkpoint, read whole: its checksums, and what it would run; None if
-    nothing is.
+    """What is wrong with a checkpoint; None if nothing is.
+
+    The file is read whole: its checksums, and whether loading it would run code.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     damage_of(file.name)
+        'is damaged, cut short or no PyTorch checkpoint (0 bytes; it begins like none)'
     """
     try:
         read_checkpoint(Path(path))
@@ -55,24 +77,47 @@ def damage_of(path: str) -> str | None:
 
 
 def saved_checkpoints(cfg: Config) -> list[str]:
-    """The work dir's own checkpoints, the newest first."""
+    """Paths of the run's own checkpoints, the newest first.
+
+    Args:
+        cfg: with its ``work_dir``; the checkpoint hook's ``filename_tmpl`` and ``out_dir`` count.
+
+    Examples:
+        >>> import tempfile
+        >>> work = tempfile.mkdtemp()
+        >>> for name in ('epoch_2.pth', 'epoch_10.pth', 'student.pth'):
+        ...     Path(work, name).touch()
+        >>> [osp.basename(path) for path in saved_checkpoints(Config(dict(work_dir=work)))]
+        ['epoch_10.pth', 'epoch_2.pth']
+    """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    templates = {*TEMPLATES, hook.get('filename_tmpl')} - {None}
-    folder = hook.get('out_dir') and osp.join(
-        hook['out_dir'], osp.basename(osp.normpath(cfg.work_dir))
-    )
-    folder = folder or cfg.work_dir
-    numbered = {}
+    templates = {*TEMPLATES, hook.get('filename_tmpl') or TEMPLATES[0]}
+    folder = cfg.work_dir
+    if hook.get('out_dir'):  # MMEngine makes a folder of the run's name in it
+        folder = osp.join(hook['out_dir'], osp.basename(osp.normpath(cfg.work_dir)))
+    patterns = [_pattern(template) for template in templates]
+    numbered: dict[str, int] = {}
     for name in os.listdir(folder) if osp.isdir(folder) else ():
-        for template in templates:
-            found = re.fullmatch(
-                r'(\d+)'.join(map(re.escape, re.split(r'\{[^}]*\}', template, maxsplit=1))), name
-            )
-            if found and found.groups():
+        for found in filter(None, (pattern.fullmatch(name) for pattern in patterns)):
+            if found.groups():
                 numbered[osp.join(folder, name)] = int(found.group(1))
-    return sorted(numbered, key=numbered.get, reverse=True)
+    return sorted(numbered, key=lambda path: numbered[path], reverse=True)
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Matches the names that a template such as ``epoch_{}.pth`` gives, with their number."""
+    parts = re.split(r'\{[^}]*\}', template, maxsplit=1)
+    return re.compile(r'(\d+)'.join(map(re.escape, parts)))
 
 
 def note_newest(work_dir: str, path: str) -> None:
-    """MMEngine's note of the newest checkpoint, which its own ``resume=True`` reads."""
+    """Write MMEngine's own note of the newest checkpoint, which its ``resume=True`` reads.
+
+    Examples:
+        >>> import tempfile
+        >>> work = tempfile.mkdtemp()
+        >>> note_newest(work, 'epoch_1.pth')
+        >>> os.listdir(work)
+        ['last_checkpoint']
+    """
     write_text(work_dir, 'last_checkpoint', path)

@@ -1,64 +1,92 @@
-"""Who trains in a folder: a file lock, held until its process ends, by whatever end."""
+"""Who trains in a folder: a file lock, held until its process ends, whatever ends it."""
 
-import functools
 import logging
 import os
 import os.path as osp
-from typing import IO
 
+from filelock import FileLock, Timeout
 from mmengine.logging import print_log
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
-
 LOCK = 'run.lock'
-_held: dict[str, IO] = {}
+_held: dict[str, FileLock] = {}
 
 
 def lock(folder: str) -> bool:
-    """Takes the folder for this process; False where another one holds it (on one file system that
-    has such locks).
+    """Take a folder for this process, which may take it several times.
+
+    On a file system without locks the folder counts as taken, with a warning.
+
+    Args:
+        folder: an existing folder.
+
+    Returns:
+        False where another process holds it.
+
+    Raises:
+        OSError: the lock's file cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> lock(folder), lock(folder), is_locked(folder)
+        (True, True, True)
+        >>> unlock(folder)
+        >>> is_locked(folder)
+        False
     """
     key = osp.realpath(folder)
-    if fcntl is None or key in _held:
+    if key in _held:
         return True
-    _leave_to_the_parent()
-    file = open(osp.join(folder, LOCK), 'w')  # noqa: SIM115  held until the process ends
+    path = osp.join(folder, LOCK)
+    with open(path, 'a'):  # an error here is the folder's, a later one that of its locks
+        pass
+    # Without flock, filelock's stand-in would be a file that a killed process leaves behind.
+    own = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+        own.acquire()
+    except Timeout:
         return False
-    except OSError as error:  # a file system without locks
+    except (OSError, NotImplementedError) as error:
         print_log(
             f'{folder} cannot be locked ({error}): start no second run in it',
             'current',
             logging.WARNING,
         )
-    _held[key] = file
+    _held[key] = own
     return True
 
 
 def is_locked(folder: str) -> bool:
-    """Whether this process holds the folder."""
+    """Whether this process holds a folder.
+
+    Examples:
+        See :func:`lock`.
+    """
     return osp.realpath(folder) in _held
 
 
 def unlock(folder: str) -> None:
-    """Lets another process have the folder; without effect where this one does not hold it."""
-    file = _held.pop(osp.realpath(folder), None)
-    if file is not None:
-        file.close()
+    """Let another process have a folder; without effect where this process does not hold it.
+
+    Examples:
+        See :func:`lock`.
+    """
+    own = _held.pop(osp.realpath(folder), None)
+    if own is not None:
+        own.release()
 
 
 def unlock_all() -> None:
-    while _held:
-        _held.popitem()[1].close()
+    """Let other processes have every folder that this process holds.
+
+    Examples:
+        >>> unlock_all()
+    """
+    for folder in list(_held):
+        unlock(folder)
 
 
-@functools.lru_cache
-def _leave_to_the_parent() -> None:
-    """A data loader's worker that outlives a killed run must not hold its lock."""
-    os.register_at_fork(after_in_child=unlock_all)
+if hasattr(os, 'register_at_fork'):
+    # A data loader's worker may outlive a killed run. filelock closes its copy of the lock; here it
+    # must not count as the holder.
+    os.register_at_fork(after_in_child=_held.clear)

@@ -53,7 +53,7 @@ def test_processes_without_a_gpu_wait_for_one_another_as_long_as_the_config_says
 def test_sync_bn_of_torch_without_a_gpu_is_an_error():
     with pytest.raises(
         ValueError,
-        match=r'SyncBatchNorm runs on GPUs alone: remove it, and set model\.sync_bn=True',
+        match=r'SyncBatchNorm runs on GPUs only: remove it, and set model\.sync_bn=True',
     ):
         use_gloo(Config(dict(launcher='pytorch', sync_bn='torch')))
 

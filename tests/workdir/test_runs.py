@@ -19,7 +19,7 @@ from runs import quick, read
 from mmdynakd import files
 from mmdynakd.diagnostics import determinism
 from mmdynakd.launch.run import train
-from mmdynakd.workdir import checkpoints, locks, runs, settings
+from mmdynakd.workdir import checkpoints, identity, locks, runs
 from mmdynakd.workdir.identity import versions
 from mmdynakd.workdir.runs import RunError, begin, finish, read_run
 
@@ -190,7 +190,7 @@ def test_the_batch_counts_over_all_processes(cfg, processes, batch, same):
     begin(cfg)
     cfg.train_dataloader.batch_size = cfg.train_cfg.upper_dataloader.batch_size = batch
     cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
-    with mock.patch.object(settings, 'get_world_size', return_value=processes):
+    with mock.patch.object(identity, 'get_world_size', return_value=processes):
         assert runs.holds(cfg) is same
 
 
