@@ -251,7 +251,7 @@ def _seen_val(
 def _below_published(
     name: str, val: Predictions, test: Predictions | None, published: float | None
 ) -> str | None:
-    """Warns where it is below its published accuracy by more than 3 points and 3 standard errors."""
+    """Warns of more than 3 points and 3 standard errors below the published accuracy."""
     if published is None or not 0 < published < 100:
         return None
     split, data = ('test', test) if test is not None else ('val', val)

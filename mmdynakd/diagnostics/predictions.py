@@ -68,9 +68,16 @@ def collect(
             teacher is not finite.
 
     Examples:
-        >>> ensemble, preprocessor = build_teachers(cfg)  # doctest: +SKIP
-        >>> collect(ensemble, loader, preprocessor).predicted['resnet20'].shape  # doctest: +SKIP
-        torch.Size([5000])
+        >>> from mmpretrain.models import ImageClassifier
+        >>> from mmpretrain.structures import DataSample
+        >>> from mmdynakd.models.preprocessor import BatchPreprocessor
+        >>> head = dict(type='mmpretrain.ClsHead')
+        >>> network = ImageClassifier(dict(type='mmpretrain.LeNet5', num_classes=10), head=head)
+        >>> ensemble = TeacherEnsemble(dict(lenet=dict(model=network)))
+        >>> samples = [DataSample().set_gt_label(3), DataSample().set_gt_label(7)]
+        >>> batch = dict(inputs=[torch.zeros(1, 32, 32)] * 2, data_samples=samples)
+        >>> collect(ensemble, [batch], BatchPreprocessor()).labels
+        tensor([3, 7])
     """
     records = {name: _Record() for name in ensemble.names}
     labels: list[torch.Tensor] = []
@@ -124,8 +131,10 @@ def multiply_adds(network: nn.Module, inputs: torch.Tensor) -> int | None:
         The number, or None where MMEngine's analyzer cannot trace the network.
 
     Examples:
-        >>> multiply_adds(nn.Conv2d(3, 8, 1, bias=False), torch.zeros(1, 3, 4, 4))
-        384
+        >>> from mmpretrain.models import ImageClassifier
+        >>> network = ImageClassifier(dict(type='mmpretrain.LeNet5', num_classes=10))
+        >>> multiply_adds(network, torch.zeros(1, 1, 32, 32))
+        416520
     """
     from mmengine.analysis import FlopAnalyzer
 

@@ -40,7 +40,7 @@ def paired_interval(
     mean = statistics.fmean(differences)
     if len(differences) < 2:
         return mean, None
-    half = (
+    half = float(
         stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2)
         * statistics.stdev(differences)
         / len(differences) ** 0.5
@@ -64,20 +64,10 @@ def compare(runs: Sequence[Results], metric: str = 'accuracy/top1') -> list[Meth
         >>> from mmdynakd.values import typed
         >>> def row(name, role, top1):
         ...     return dict(name=name, role=role, val=dict(top1=top1), test=dict(top1=top1))
-        >>> run = typed(
-        ...     dict(
-        ...         selected='cat1',
-        ...         selection='highest val',
-        ...         test_size=100,
-        ...         teachers=['a'],
-        ...         seed=0,
-        ...         epochs=1,
-        ...         device='CPU',
-        ...         versions={},
-        ...         lanes=[row('cat1', 'candidate', 72.0), row('ce', 'baseline', 70.0)],
-        ...     ),
-        ...     Results,
-        ... )
+        >>> lanes = [row('cat1', 'candidate', 72.0), row('ce', 'baseline', 70.0)]
+        >>> facts = dict(teachers=['a'], seed=0, epochs=1, device='CPU', versions={})
+        >>> choice = dict(selected='cat1', selection='highest val', test_size=100)
+        >>> run = typed(dict(**choice, **facts, lanes=lanes), Results)
         >>> [(method.method, method.difference) for method in compare([run], 'top1')]
         [('DynaKD (Cat*)', 0.0), ('ce', -2.0)]
     """
@@ -118,21 +108,11 @@ def comparison_table(runs: Sequence[Results], metric: str = 'accuracy/top1') -> 
 
     Examples:
         >>> from mmdynakd.values import typed
-        >>> scores = dict(val=dict(top1=72.0), test=dict(top1=71.0))
-        >>> run = typed(
-        ...     dict(
-        ...         selected='cat1',
-        ...         selection='highest val',
-        ...         test_size=100,
-        ...         teachers=['a'],
-        ...         seed=0,
-        ...         epochs=1,
-        ...         device='CPU',
-        ...         versions=dict(mmdynakd='0.2.0', torch='2.11.0'),
-        ...         lanes=[dict(name='cat1', role='candidate', **scores)],
-        ...     ),
-        ...     Results,
-        ... )
+        >>> lane = dict(name='cat1', role='candidate', val=dict(top1=72.0), test=dict(top1=71.0))
+        >>> versions = dict(mmdynakd='0.2.0', torch='2.11.0')
+        >>> facts = dict(teachers=['a'], seed=0, epochs=1, device='CPU', versions=versions)
+        >>> choice = dict(selected='cat1', selection='highest val', test_size=100)
+        >>> run = typed(dict(**choice, **facts, lanes=[lane]), Results)
         >>> print(comparison_table([run], 'top1').splitlines()[2])
         | DynaKD (Cat*) | 72.00 | 71.00 | – | – |
     """
@@ -176,8 +156,17 @@ def write_comparison(folder: str, runs: Sequence[Results], metric: str = 'accura
         The path of the table.
 
     Examples:
-        >>> write_comparison('work_dirs/study', runs)  # doctest: +SKIP
-        'work_dirs/study/comparison.md'
+        >>> import os, tempfile
+        >>> from mmdynakd.values import typed
+        >>> lane = dict(name='cat1', role='candidate', val=dict(top1=72.0), test=dict(top1=71.0))
+        >>> versions = dict(mmdynakd='0.2.0', torch='2.11.0')
+        >>> facts = dict(teachers=['a'], seed=0, epochs=1, device='CPU', versions=versions)
+        >>> choice = dict(selected='cat1', selection='highest val', test_size=100)
+        >>> run = typed(dict(**choice, **facts, lanes=[lane]), Results)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_comparison(folder, [run], 'top1')
+        ...     sorted(os.listdir(folder))
+        ['comparison.json', 'comparison.md']
     """
     write_json(folder, 'comparison.json', plain(compare(runs, metric)))
     return write_text(folder, 'comparison.md', comparison_table(runs, metric))

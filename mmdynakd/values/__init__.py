@@ -6,15 +6,10 @@ Nothing here computes or decides; tables and figures of these values are in ``re
 from .base import Value
 from .candidates import Candidate, Candidates, read_candidates
 from .comparison import MethodResult
+from .facts import RunFacts
 from .files import FORMAT, plain, read, typed, write
-from .results import (
-    LaneResult,
-    LaneSummary,
-    Moments,
-    Results,
-    RunFacts,
-    read_results,
-)
+from .lanes import LaneResult, LaneSummary, Moments, lane_result
+from .results import Results, read_results
 from .teachers import CheckedTeacher, TeacherReport
 from .theta import ThetaPoint, check_theta, is_by_class
 
@@ -34,6 +29,7 @@ __all__ = [
     'Value',
     'check_theta',
     'is_by_class',
+    'lane_result',
     'plain',
     'read',
     'read_candidates',

@@ -1,5 +1,6 @@
 """What msgspec found wrong, in our words: entry, key, what the key must be, and what it is."""
 
+import contextlib
 import re
 from typing import Any, NamedTuple
 
@@ -10,7 +11,6 @@ from mmdynakd.names import nearest, unknown_names
 
 STEP = re.compile(r'\.(\w+)|\[(\d+|\.\.\.)\]')
 PATH = re.compile(r' - at `\$([^`]*)`$')
-KEYS = ('Object missing required field', 'Object contains unknown field')
 LENGTH = 80  # characters of a value in a message
 
 
@@ -51,18 +51,12 @@ def mistake(error: msgspec.ValidationError, content: Any, kind: type) -> str:
         ...     print(mistake(error, content, Point))
         the key 'x' is missing; 'X' is there instead
     """
-    text = str(error)
-    path = PATH.search(text)
-    try:
-        spot = _follow(path.group(1) if path else '', content, inspect.type_info(kind))
-    except (AssertionError, IndexError, KeyError, StopIteration, TypeError):
-        return text  # a key that looks like a path: msgspec's own words are right, too
-    begin = f'{spot.entry}: ' if spot.entry else ''
-    if spot.key:
-        return f'{begin}{spot.key} must be {spot.need}, got {shown(spot.value)}'
-    if spot.kind is not None and text.startswith(KEYS):
-        return begin + _wrong_keys(spot.value, spot.kind)
-    return f'{begin}an object is needed, got {shown(spot.value)}'
+    text, info = str(error), inspect.type_info(kind)
+    found = PATH.search(text)
+    for path in [found.group(1) if found else '', '']:  # '': it was a key that looks like a path
+        with contextlib.suppress(LookupError, StopIteration, TypeError):
+            return _said(_follow(path, content, info))
+    return text
 
 
 def shown(value: Any) -> str:
@@ -96,25 +90,29 @@ def _follow(path: str, value: Any, kind: inspect.Type) -> Spot:
     spot = Spot('', '', '', value, kind if isinstance(kind, inspect.StructType) else None)
     for name, index in STEP.findall(path):
         if name:
-            assert isinstance(kind, inspect.StructType)
+            if not isinstance(kind, inspect.StructType):
+                raise LookupError(path)
             field = next(field for field in kind.fields if field.encode_name == name)
             value, entry, kind = value[name], whole, core(field.type)
             whole += f'.{name}' if whole else name
             spot = Spot(entry, name, _need(field.type), value, None)
-        else:
+        elif isinstance(kind, inspect.VarTupleType):
             whole += f'[{index}]'
-            kind = core(_item(kind))
-            value = value[int(index)] if index.isdigit() else None
+            value, kind = value[int(index)], core(kind.item_type)
             if isinstance(kind, inspect.StructType):
                 spot = Spot(whole, '', '', value, kind)
+        else:
+            break  # inside a mapping, whose field is named as a whole
     return spot
 
 
-def _item(kind: inspect.Type) -> inspect.Type:
-    if isinstance(kind, (inspect.ListType, inspect.VarTupleType)):
-        return kind.item_type
-    assert isinstance(kind, inspect.DictType)
-    return kind.value_type
+def _said(spot: Spot) -> str:
+    begin = f'{spot.entry}: ' if spot.entry else ''
+    if spot.key:
+        return f'{begin}{spot.key} must be {spot.need}, got {shown(spot.value)}'
+    if spot.kind is not None and isinstance(spot.value, dict):
+        return begin + _wrong_keys(spot.value, spot.kind)
+    return f'{begin}an object is needed, got {shown(spot.value)}'
 
 
 def _need(kind: inspect.Type) -> str:
@@ -135,4 +133,6 @@ def _wrong_keys(value: dict[str, Any], kind: inspect.StructType) -> str:
         near = nearest(missing[0], unknown)
         instead = f'; {near!r} is there instead' if near else ''
         return f'the key {missing[0]!r} is missing{instead}'
+    if not unknown:
+        raise LookupError('nothing is wrong with the keys of this object')
     return f'unknown key {unknown_names(unknown, known)}; known are {known}'

@@ -8,145 +8,14 @@ from msgspec import UNSET, UnsetType
 from mmdynakd.errors import UserError
 from mmdynakd.names import suggestion
 
-from .base import Value
 from .checks import check_different, check_lane_name, check_names
-from .fields import (
-    Count,
-    LaneName,
-    Metrics,
-    Names,
-    Number,
-    OptionalCount,
-    OptionalNumber,
-    OptionalText,
-    OptionalTheta,
-    Role,
-    Text,
-)
+from .facts import RunFacts
+from .fields import Count, LaneName, Text
 from .files import read
+from .lanes import LaneResult, LaneSummary
 from .theta import check_theta
 
 AGAIN = 'run the evaluation again'
-
-
-class RunFacts(Value, frozen=True, kw_only=True):
-    """What one needs to repeat a run.
-
-    Attributes:
-        teachers: names, in the order of θ.
-        seed: of the run.
-        draw_seed: of the uniform numbers that draw teachers; None where an old file does not say,
-            as for the fields below.
-        epochs: of training.
-        iterations: of training, over all epochs.
-        processes: that shared each batch.
-        device: name of the GPU, or ``CPU (x86_64)``.
-        config: path of the config file; None for a config made in Python.
-        config_sha256: of the config without names, folders and resuming.
-        versions: ``{package: version}``, of this package, Python and the libraries.
-
-    Examples:
-        >>> facts = RunFacts(
-        ...     teachers=('a', 'b'), seed=0, epochs=240, device='CPU (x86_64)', versions={}
-        ... )
-        >>> facts.epochs
-        240
-    """
-
-    teachers: Names
-    seed: Count
-    draw_seed: OptionalCount = None
-    epochs: Count
-    iterations: OptionalCount = None
-    processes: OptionalCount = None
-    device: Text
-    config: OptionalText = None
-    config_sha256: OptionalText = None
-    versions: Mapping[str, Any]
-
-
-class LaneResult(Value, frozen=True, kw_only=True):
-    """One student, trained and scored.
-
-    Attributes:
-        name: of the lane.
-        role: whether it competed or was trained beside for comparison.
-        selection: class of the rule that weighed its teachers; None without teachers.
-        teachers: names of its teachers.
-        theta: ``{teacher: probability}``, class-conditional ``{teacher: [probability of each
-            class]}``, or None where nothing is drawn.
-        entropy: of θ, in nats; absent without θ.
-        weight_by_probability: how θ scales the loss; absent without θ.
-        val: ``{metric: value}`` on the validation split after the last epoch; accuracies in per
-            cent.
-        test: the same on the test split, seen once.
-        skipped: training steps skipped because a number was not finite.
-        seed: of the run, where there are several; absent with one.
-        more: other numbers that the selection reports, and keys of later versions.
-
-    Examples:
-        >>> lane = LaneResult(
-        ...     name='cat1',
-        ...     role='candidate',
-        ...     theta=dict(a=1.0),
-        ...     val={'accuracy/top1': 71.5},
-        ...     test={'accuracy/top1': 70.9},
-        ... )
-        >>> lane.val['accuracy/top1']
-        71.5
-    """
-
-    name: LaneName
-    role: Role
-    selection: OptionalText = None
-    teachers: tuple[str, ...] = ()
-    theta: OptionalTheta = None
-    entropy: Number | UnsetType = UNSET
-    weight_by_probability: bool | str | UnsetType = UNSET
-    val: Metrics
-    test: Metrics
-    skipped: Count = 0
-    seed: Count | UnsetType = UNSET
-    more: Mapping[str, Any] = {}
-
-
-class Moments(Value, frozen=True, kw_only=True):
-    """Mean and spread of a number over seeds.
-
-    Attributes:
-        mean: over the seeds.
-        std: sample standard deviation (n − 1); None for one seed.
-
-    Examples:
-        >>> Moments(mean=70.0, std=None).mean
-        70.0
-    """
-
-    mean: Number
-    std: OptionalNumber
-
-
-class LaneSummary(Value, frozen=True, kw_only=True):
-    """A lane over several seeds.
-
-    Attributes:
-        name: of the lane.
-        role: whether it competed or was trained beside for comparison.
-        seeds: in the order in which they were given.
-        val: of the metric that chooses, on val; in its unit.
-        test: the same on test.
-
-    Examples:
-        >>> once = Moments(mean=70.0, std=None)
-        >>> LaneSummary(name='ce', role='baseline', seeds=(0,), val=once, test=once).seeds
-        (0,)
-    """
-
-    name: LaneName
-    role: Role
-    seeds: tuple[Count, ...]
-    val: Moments
-    test: Moments
 
 
 class RunChoice(RunFacts, frozen=True):

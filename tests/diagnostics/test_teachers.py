@@ -3,7 +3,6 @@ nowhere else.
 """
 
 import importlib.util
-import json
 import sys
 
 import numpy as np
@@ -13,11 +12,17 @@ from mmengine.config import Config
 from runs import CHECKOUT, network, quick, search_config
 
 from mmdynakd.datasets import Digits
-from mmdynakd.diagnostics.accuracy import Predictions, check_teachers, renumbered_accuracy
+from mmdynakd.diagnostics.accuracy import (
+    Predictions,
+    TeacherFacts,
+    check_teachers,
+    renumbered_accuracy,
+)
 from mmdynakd.diagnostics.predictions import multiply_adds, parameters
 from mmdynakd.diagnostics.teachers import build_teachers, run_check
 from mmdynakd.errors import CheckpointError
 from mmdynakd.report.teachers_table import teachers_table
+from mmdynakd.values import TeacherReport, read
 
 CLASSES = 10
 
@@ -45,33 +50,39 @@ def predictions(total, seed=0, **accuracy):
 def test_rows_and_agreement_are_plain_loops():
     val = predictions(300, a=0.8, b=0.7)
     report = check_teachers(
-        val, predictions(500, 1, a=0.79, b=0.71), dict(a=dict(parameters=10, published=79.5))
+        val,
+        predictions(500, 1, a=0.79, b=0.71),
+        dict(a=TeacherFacts(parameters=10, published=79.5)),
     )
-    first, second = report['teachers']
-    assert report['samples'] == dict(val=300, test=500)
-    assert (first['name'], first['val'], first['test'], first['published']) == (
+    first, second = report.teachers
+    assert report.samples == dict(val=300, test=500)
+    assert (first.name, first.val, first.test, first.published) == (
         'a',
         80.0,
         79.0,
         79.5,
     )
-    assert (second['val'], second['published'], second['parameters']) == (70.0, None, None)
+    assert (second.val, second.published, second.parameters) == (70.0, None, None)
     labels, classes = val.labels.tolist(), {name: val.predicted[name].tolist() for name in 'ab'}
     both = sum(x == y for x, y in zip(classes['a'], classes['b'])) / 300
-    assert report['agreement'] == {'a': {'a': 1, 'b': both}, 'b': {'a': both, 'b': 1}}
+    assert report.agreement == {'a': {'a': 1, 'b': both}, 'b': {'a': both, 'b': 1}}
     assert 0.5 < both < 0.8
     confidence = val.confidence['a'].tolist()
-    assert first['confidence'] == pytest.approx(100 * sum(confidence) / 300)
+    assert first.confidence == pytest.approx(100 * sum(confidence) / 300)
     gaps = [0.0] * 15
     for value, own, label in zip(confidence, classes['a'], labels):
         gaps[min(int(np.ceil(value * 15)), 15) - 1] += (own == label) - value
-    assert first['ece'] == pytest.approx(100 * sum(map(abs, gaps)) / 300, abs=1e-4)
-    assert report['warnings'] == []
+    assert first.ece == pytest.approx(100 * sum(map(abs, gaps)) / 300, abs=1e-4)
+    assert report.warnings == ()
 
 
 def warnings_of(val, test=None, published=None):
-    facts = {} if published is None else {name: dict(published=published) for name in val.predicted}
-    return check_teachers(val, test, facts)['warnings']
+    facts = (
+        {}
+        if published is None
+        else {name: TeacherFacts(published=published) for name in val.predicted}
+    )
+    return check_teachers(val, test, facts).warnings
 
 
 def test_near_chance_is_said_with_the_keys_to_look_at():
@@ -155,7 +166,9 @@ def test_a_teacher_below_its_published_accuracy():
 
 def test_the_table_shows_what_there_is():
     val = predictions(300, a=0.8, b=0.05)
-    report = check_teachers(val, None, dict(a=dict(parameters=272474, multiply_adds=40_820_000)))
+    report = check_teachers(
+        val, None, dict(a=TeacherFacts(parameters=272474, multiply_adds=40_820_000))
+    )
     lines = teachers_table(report).splitlines()
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     assert cells[0] == [
@@ -172,7 +185,7 @@ def test_the_table_shows_what_there_is():
     assert cells[3][:2] == ['b', '5.00']
     assert cells[3][4:] == ['–', '–', '100']
     assert cells[8] == ['same prediction on val', 'a', 'b']
-    assert cells[10] == ['a', '1.000', f'{report["agreement"]["a"]["b"]:.3f}']
+    assert cells[10] == ['a', '1.000', f'{report.agreement["a"]["b"]:.3f}']
     assert len({len(line) for line in lines[:4]}) == 1  # aligned
     assert lines[-1].startswith('WARNING b: 5.00 % on val is near chance')
 
@@ -226,12 +239,12 @@ def test_predictions_are_those_of_training(digits):
             .float()
         )
         labels = torch.tensor([data[i]['gt_label'] for i in range(40)])
-        for row, (name, teacher) in zip(report['teachers'], ensemble.networks.items()):
+        for row, (name, teacher) in zip(report.teachers, ensemble.networks.items()):
             mean, std = (0.0, 9.0) if name == 'weak' else (76.3, 92.0)
             right = (teacher((images - mean) / std).argmax(1) == labels).sum().item()
-            assert row['name'] == name
-            assert row[split] == pytest.approx(100 * right / 40)
-    assert run_check(digits, ['val'])['teachers'][0]['test'] is None
+            assert row.name == name
+            assert getattr(row, split) == pytest.approx(100 * right / 40)
+    assert run_check(digits, ['val']).teachers[0].test is None
 
 
 def test_a_teacher_that_breaks_is_named(digits):
@@ -286,9 +299,9 @@ def test_the_tool_prints_and_writes(digits, tmp_path, tool, capsys):
         'val_dataloader.dataset.indices=20',
     ]
     tool(*arguments)
-    report = json.loads(out.read_text(encoding='utf-8'))
-    assert report['samples'] == dict(val=20, test=40)
-    assert [row['name'] for row in report['teachers']] == [
+    report = read(str(out), TeacherReport, 'write it again')
+    assert report.samples == dict(val=20, test=40)
+    assert [row.name for row in report.teachers] == [
         'middle',
         'strong',
         'weak',
@@ -296,7 +309,7 @@ def test_the_tool_prints_and_writes(digits, tmp_path, tool, capsys):
     table = teachers_table(report)
     assert capsys.readouterr().out.endswith(table)
     assert (kept / 'teachers.md').read_text(encoding='utf-8') == table
-    assert json.loads((kept / 'teachers.json').read_text(encoding='utf-8')) == report
+    assert (kept / 'teachers.json').read_bytes() == out.read_bytes()
     assert table.count('WARNING') == 3
     assert 'near chance (10.00 %)' in table
     with pytest.raises(
@@ -338,10 +351,10 @@ def real_config(shared, root, **model):
 
 def test_a_real_teacher_on_real_images(shared, cifar100_root):
     report = run_check(real_config(shared, cifar100_root))
-    (row,) = report['teachers']
-    assert row['val'] == pytest.approx(50.24, abs=7)
-    assert row['test'] == pytest.approx(50.61, abs=7)
-    assert report['warnings'] == []
+    (row,) = report.teachers
+    assert row.val == pytest.approx(50.24, abs=7)
+    assert row.test == pytest.approx(50.61, abs=7)
+    assert report.warnings == ()
     wrong = dict(data_preprocessor=dict(type='ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3))
-    (line,) = run_check(real_config(shared, cifar100_root, **wrong), ['val'])['warnings']
+    (line,) = run_check(real_config(shared, cifar100_root, **wrong), ['val']).warnings
     assert 'near chance (1.00 %)' in line

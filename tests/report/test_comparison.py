@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from mmdynakd.report.comparison import OURS, compare, comparison_table, paired_interval
+from mmdynakd.values import Results, typed
 
 METRIC = 'accuracy/top1'
 
@@ -19,15 +20,18 @@ def results(seed, selected, **lanes):
         )
         for name, (val, test) in lanes.items()
     ]
-    return dict(
+    content = dict(
         seed=seed,
         selected=selected,
+        selection='highest val',
+        teachers=['a'],
         epochs=5,
         test_size=1000,
         device='CPU',
         lanes=rows,
         versions=dict(mmdynakd='0.1.0', torch='2.11.0'),
     )
+    return typed(content, Results)
 
 
 RUNS = [
@@ -57,28 +61,28 @@ def test_dynakd_is_the_lane_chosen_on_val_in_each_seed():
     throughout.
     """
     ours = compare(RUNS)[0]
-    assert ours['method'] == OURS
-    assert ours['test'] == [48, 52, 50]
-    assert ours['val'] == [50, 53, 51]
-    assert ours['difference'] == 0
-    assert not {'cat1', 'cat2'} & {row['method'] for row in compare(RUNS)}
+    assert ours.method == OURS
+    assert ours.test == (48, 52, 50)
+    assert ours.val == (50, 53, 51)
+    assert ours.difference == 0
+    assert not {'cat1', 'cat2'} & {row.method for row in compare(RUNS)}
 
 
 def test_differences_are_paired_by_seed():
-    rows = {row['method']: row for row in compare(RUNS)}
-    assert rows['aver']['difference'] == pytest.approx(np.mean([3, -2, 3]))
-    assert rows['ce']['difference'] == pytest.approx(np.mean([-7, -9, -11]))
+    rows = {row.method: row for row in compare(RUNS)}
+    assert rows['aver'].difference == pytest.approx(np.mean([3, -2, 3]))
+    assert rows['ce'].difference == pytest.approx(np.mean([-7, -9, -11]))
     own = stats.t.interval(0.95, 2, loc=-9, scale=2 / np.sqrt(3))
-    assert rows['ce']['interval'] == pytest.approx(own)
-    assert [row['method'] for row in compare(RUNS)] == [OURS, 'aver', 'ce']
+    assert rows['ce'].interval == pytest.approx(own)
+    assert [row.method for row in compare(RUNS)] == [OURS, 'aver', 'ce']
 
 
 def test_a_method_that_some_seeds_lack_is_paired_with_those_it_has():
     runs = [RUNS[0], results(1, 'cat1', cat1=(50, 49))]
-    row = {row['method']: row for row in compare(runs)}['aver']
-    assert row['seeds'] == 1
-    assert row['difference'] == 3
-    assert row['interval'] is None
+    row = {row.method: row for row in compare(runs)}['aver']
+    assert row.seeds == 1
+    assert row.difference == 3
+    assert row.interval is None
 
 
 def test_the_table():
