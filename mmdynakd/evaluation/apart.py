@@ -1,4 +1,4 @@
-"""Evaluates the candidates of a search as independent runs, on an executor."""
+"""The lanes of a plan as independent runs, on an executor."""
 
 import os
 import os.path as osp
@@ -15,13 +15,12 @@ from .executors.base import Executor, Job
 from .plan import Plan, Run
 from .worker import LOG, assign, assigned, command
 
-ERROR = re.compile(
-    r'(?:\[rank\d+\]: )?((?:\w+\.)*\w+(?:Error|Exception): .*)'
-)  # the last line of a traceback
+# the last line of a traceback
+ERROR = re.compile(r'(?:\[rank\d+\]: )?((?:\w+\.)*\w+(?:Error|Exception): .*)')
 
 
 class RunsFailedError(UserError):
-    """Some runs came to no end; the message names each with its log."""
+    """Some runs did not finish; the message names each, with its log."""
 
 
 def run_apart(
@@ -64,12 +63,10 @@ def run_apart(
 
 
 def _prepare(runs: Sequence[Run]) -> None:
-    """Writes the assignments; a folder that holds another run is set aside, so that nothing of it
-    is gone on with.
-    """
+    """Write the assignments; a folder that holds another run is set aside, not continued."""
     for run in runs:
         before = assigned(run.folder)
-        if before is not None and before[1] == run.config_sha256:
+        if before is not None and before.config_sha256 == run.config_sha256:
             continue
         if osp.exists(run.folder):
             set_aside(run.folder)
@@ -89,7 +86,7 @@ def _job(run: Run, plan: Plan, executor: Executor) -> Job:
 def _watch(
     runs: Sequence[Run], open_runs: dict[str, Run], executor: Executor, display: Display
 ) -> dict[str, str]:
-    """Waits for the end of all; returns why some failed, by name."""
+    """Wait until all have ended; return why some failed, by name."""
     failed: dict[str, str] = {}
     ended: dict[str, tuple[float, str | None]] = {}
     waiting = list(open_runs)
@@ -110,11 +107,8 @@ def _watch(
 
 def _reason(run: Run, why: str | None, note: str | None) -> str:
     log = osp.join(run.folder, LOG)
-    lines = (
-        [line.strip() for line in _read(log).splitlines() if line.strip()]
-        if osp.exists(log)
-        else []
-    )
+    text = _read(log) if osp.exists(log) else ''
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [found.group(1) for found in map(ERROR.match, lines) if found]
     last = (errors or lines or [note or 'no output'])[-1]
     return f'{why or "it ended without results"}: {last[:300]} (log {log})'

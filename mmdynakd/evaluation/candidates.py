@@ -13,7 +13,7 @@ SAME = 0.01  # total variation under which two candidates are one
 
 
 def fixed_candidates(
-    points: Mapping[str, Iterable[float]], teachers: Sequence[str], lane: str
+    points: Mapping[str, Sequence[float]], teachers: Sequence[str], lane: str
 ) -> list[Candidate]:
     """Make candidates of points of the simplex that a user gave.
 
@@ -72,4 +72,5 @@ def merge_candidates(
 
 def _rows(candidate: Candidate) -> npt.NDArray[np.float64]:
     """θ as (n,), or (C, n) where it is class-conditional."""
-    return np.array(list(candidate.theta.values())).T
+    columns: npt.NDArray[np.float64] = np.array(list(candidate.theta.values()))
+    return columns.T

@@ -15,7 +15,7 @@ def choose(candidates: Iterable[str], val: Mapping[str, Sequence[float]]) -> str
         The name with the highest mean over the seeds; the first of equals.
 
     Examples:
-        >>> choose(['a', 'b'], {'a': [70.0, 71.0], 'b': [71.5, 70.5], 'best_baseline': [90.0, 90.0]})
+        >>> choose(['a', 'b'], {'a': [70.0, 71.0], 'b': [71.5, 70.5], 'baseline': [90.0, 90.0]})
         'b'
     """
     return max(candidates, key=lambda name: statistics.fmean(val[name]))

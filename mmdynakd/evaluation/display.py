@@ -1,4 +1,4 @@
-"""Says how the runs stand: redrawn in a terminal, a line a change in a log."""
+"""Shows how independent runs stand: redrawn in a terminal, a line per change in a log."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,34 @@ EVERY = 60.0  # seconds between two summaries in a log
 
 
 class Display:
-    """Shows :func:`progress_table` on a stream.
+    """Shows a table of runs on a stream.
 
     Args:
-        runs: in their order.
-        metric: shown of a finished run.
-        out: a terminal, or anything else that is written to.
+        runs: in the order in which they are shown.
+        metric: of val, shown of a finished run.
+        out: a terminal, or any other text stream.
+
+    Examples:
+        >>> import sys
+        >>> Display([], 'accuracy/top1', sys.stdout).show(failed={}, notes={}, last=True)
+        run  state  val  left
+        0 of 0 finished, 0 running
     """
 
     def __init__(self, runs: Sequence[Run], metric: str, out: TextIO) -> None:
         self.runs, self.metric, self.out = runs, metric, out
         self.start = time.time()
-        self._lines, self._said, self._summed = 0, {}, 0.0
+        self._lines, self._summed = 0, 0.0
+        self._said: dict[str, tuple[str, str]] = {}
         self._finished: dict[str, float] = {}
 
     def show(self, failed: Mapping[str, str], notes: Mapping[str, str], last: bool = False) -> None:
-        """Shows the state of now.
+        """Show the present state.
 
         Args:
-            failed: why, by run.
-            notes: the executor's, by run.
-            last: the whole table, in a log too.
+            failed: why runs failed, by name.
+            notes: the executor's, by name.
+            last: show the whole table, even in a log.
         """
         rows = [self._row(run, failed, notes) for run in self.runs]
         if self.out.isatty():
@@ -72,17 +79,16 @@ class Display:
             return Row(run.name, note=note)
         row = Row(
             run.name,
-            iteration=noted['iteration'],
-            iterations=noted['iterations'],
-            epochs=noted['epochs'],
+            iteration=noted.iteration,
+            iterations=noted.iterations,
+            epochs=noted.epochs,
             note=note,
         )
-        if noted['now'] < self.start:
+        if noted.now < self.start:  # by an earlier process
             return row
-        done = noted['iteration'] - noted['since']
         return replace(
             row,
             state=RUNNING,
-            note=', '.join(filter(None, [f'{noted["host"]} {noted["pid"]}', note])),
-            seconds=(noted['now'] - noted['start']) / done if done else None,
+            note=', '.join(filter(None, [f'{noted.host} {noted.pid}', note])),
+            seconds=noted.seconds_per_step,
         )

@@ -204,7 +204,7 @@ def read_plan(work_dir: str, seeds: Sequence[int] | None = None) -> Plan:
             'it searched no candidates'
         )
     found = _candidates(osp.join(work_dir, CANDIDATES), cfg)
-    seeds = list(seeds) if seeds is not None else [found.seed]
+    seeds = list(seeds) if seeds is not None else [found.seed or 0]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f'--seeds must be distinct and >= 0, got {seeds}')
     return plan_evaluation(cfg, hook, found.candidates, found.teachers, seeds, _processes(noted))

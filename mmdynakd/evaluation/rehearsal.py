@@ -3,10 +3,11 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import HOOKS, LOOPS, PARAM_SCHEDULERS
+from mmengine.registry import HOOKS, LOOPS, PARAM_SCHEDULERS, Registry
 from mmengine.runner import Runner
 from torch import nn
 
@@ -54,7 +55,7 @@ def rehearse(runner: Runner, plan: Plan) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What is built is not used: its log would mislead."""
+    """Silence the log: what is built here is not used."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -84,27 +85,30 @@ def _build(runner: Runner, cfg: Config, changed: set[str]) -> None:
 
 
 def _model(runner: Runner, cfg: Config) -> nn.Module:
-    """The evaluation's; teachers that the search has loaded already are not loaded again."""
+    """Build the evaluation's model; teachers that the search has loaded are not loaded again."""
     model, before = cfg.model.to_dict(), runner.cfg.model.to_dict()
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     for name, entry in (model.get('teachers') or {}).items():
         if isinstance(entry, dict) and entry == (before.get('teachers') or {}).get(name):
             entry['checkpoint'] = None
-    return MODELS.build(model)
+    built: nn.Module = MODELS.build(model)
+    return built
 
 
-def _check_arguments(place: str, config: Mapping, registry, popped: set[str]) -> None:
+def _check_arguments(
+    place: str, config: Mapping[str, Any], registry: Registry, popped: set[str]
+) -> None:
     component = registry.get(config['type'])
-    known = accepted(component) if component is not None else []
+    if component is None:
+        raise UserError(f'{place}: there is no {config["type"]!r}')
+    known = accepted(component)
     unknown = unknown_names(set(config) - GIVEN - popped, known)
-    if component is None or unknown:
+    if unknown:
         raise UserError(
             f'{place}: {config["type"]} takes no {unknown}; it takes {", ".join(known)}'
-            if component
-            else f'{place}: there is no {config["type"]!r}'
         )
 
 
-def _values(hooks: Mapping | None) -> list:
+def _values(hooks: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     return [hook for hook in (hooks or {}).values() if isinstance(hook, Mapping)]

@@ -1,8 +1,8 @@
-"""One run of an evaluation: ``python -m mmdynakd.evaluation.worker FOLDER``, by whatever executor.
+"""One run of an evaluation: ``python -m mmdynakd.evaluation.worker FOLDER``, on any executor.
 
-FOLDER holds ``assignment.json``. The run goes on from its newest checkpoint; a finished one is left
-alone; while another process trains in the folder, this one waits, and then takes over or finds it
-finished.
+FOLDER holds ``assignment.json``. The run continues from its newest checkpoint; a finished one is
+left alone. While another process trains in the folder, this one waits; then it takes over, or finds
+the run finished.
 """
 
 import argparse
@@ -10,14 +10,16 @@ import os
 import os.path as osp
 import sys
 import time
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmdynakd.errors import UserError
-from mmdynakd.files import read_json, write_json
-from mmdynakd.launch.run import built, connected
+from mmdynakd.launch.processes import connected
+from mmdynakd.launch.run import built
+from mmdynakd.values import Value, read, write
 from mmdynakd.workdir.runs import RunInUseError, begin, finish
 
 from .executors.tie import end_with_parent
@@ -29,77 +31,83 @@ ASSIGNMENT, LOG = 'assignment.json', 'log.txt'
 PATIENCE = 2.0  # seconds between two looks at a folder in use
 
 
+class Assignment(Value, frozen=True, kw_only=True):
+    """What a worker is to do.
+
+    Attributes:
+        config_sha256: identifies the work.
+        filename: of the config that the run's was made from; None if it was made in Python.
+        config: of the run.
+    """
+
+    config_sha256: str
+    filename: str | None
+    config: dict[str, Any]
+
+
 def command(run: Run, processes: int, tied: bool) -> list[str]:
-    """The command line that does the run, in as many processes.
+    """Build the command line that does the run.
 
     Args:
-        run: whose folder has its assignment.
+        run: whose folder holds its assignment.
         processes: that share its global batch, on one machine.
-        tied: they end when their standard input does: when the process that started them is no
-            more.
+        tied: end them when their standard input ends, that is, when the process that started them
+            is gone.
+
+    Examples:
+        >>> from mmengine.config import Config
+        >>> run = Run('cat1', 0, 'candidate', Config(dict(work_dir='runs/cat1-seed0')))
+        >>> command(run, processes=1, tied=True)[1:]
+        ['-m', 'mmdynakd.evaluation.worker', 'runs/cat1-seed0', '--tied']
     """
-    several = (
-        [
-            '-m',
-            'torch.distributed.run',
-            '--standalone',
-            '--local-addr=127.0.0.1',
-            f'--nproc-per-node={processes}',
-        ]
-        if processes > 1
-        else []
-    )
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--local-addr=127.0.0.1']
+    several = [*launcher, f'--nproc-per-node={processes}'] if processes > 1 else []
     return [sys.executable, *several, '-m', MODULE, run.folder, *(['--tied'] if tied else [])]
 
 
 def assign(run: Run) -> None:
-    """Writes what the worker is to do into the run's folder."""
-    write_json(
-        run.folder,
-        ASSIGNMENT,
-        dict(
-            config_sha256=run.config_sha256,
-            filename=run.config.filename,
-            config=run.config.to_dict(),
-        ),
+    """Write what the worker is to do into the run's folder."""
+    assignment = Assignment(
+        config_sha256=run.config_sha256,
+        filename=run.config.filename,
+        config=run.config.to_dict(),
     )
+    write(run.folder, ASSIGNMENT, assignment)
 
 
-def assigned(folder: str) -> tuple[Config, str] | None:
-    """The config in a run's folder and its hash; None where there is none."""
+def assigned(folder: str) -> Assignment | None:
+    """Read what a run's folder says is to be done; None if nothing.
+
+    Examples:
+        >>> assigned('no such folder') is None
+        True
+    """
     try:
-        content = read_json(osp.join(folder, ASSIGNMENT))
-        return Config(content['config'], cfg_text=' ', filename=content['filename']), content[
-            'config_sha256'
-        ]
-    except (UserError, KeyError, TypeError):
+        return read(osp.join(folder, ASSIGNMENT), Assignment, 'mmdynakd evaluate writes it again')
+    except UserError:
         return None
 
 
 def work(folder: str) -> None:
-    """Does the run in ``folder`` to its end, unless that was reached before.
+    """Do the run in ``folder``, unless it is finished.
 
     Raises:
-        UserError: without an assignment that can be read.
+        UserError: there is no assignment that can be read.
     """
     found = assigned(folder)
     if found is None:
         raise UserError(
             f'{osp.join(folder, ASSIGNMENT)} is missing or damaged on {os.uname().nodename}: the '
-            'results '
-            'must lie on a file system that all machines share; mmdynakd evaluate '
-            'writes it'
+            'results must lie on a file system that all machines share; mmdynakd evaluate writes it'
         )
-    cfg, config_sha256 = found
+    cfg = Config(found.config, cfg_text=' ', filename=found.filename)
     import_custom(cfg)
     with connected(cfg):
         if not _begin_when_free(cfg):
             return
-        if (
-            finished_results(folder, config_sha256) is None
-        ):  # or ended between its results and this note
+        if finished_results(folder, found.config_sha256) is None:
             built(cfg, *([ProgressHook()] if is_main_process() else [])).train()
-        finish(cfg)
+        finish(cfg)  # also of a run that was killed between its results and this note
 
 
 def _begin_when_free(cfg: Config) -> bool:
@@ -115,10 +123,11 @@ def _begin_when_free(cfg: Config) -> bool:
 
 
 def main() -> None:
+    """Parse the command line, and work."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', help='of the run')
+    parser.add_argument('folder', help='the work dir of the run')
     parser.add_argument('--tied', action='store_true', help='end when standard input ends')
     args = parser.parse_args()
     if args.tied:

@@ -29,16 +29,15 @@ EVALUATE = 'mmdynakd evaluate'
 
 @HOOKS.register_module()
 class CandidateEvaluationHook(Hook):
-    """Collects M candidate distributions along the search, then trains a student from scratch with
-    each.
+    """Collects M candidate distributions along the search, and hands them over to be evaluated.
 
-    Writes to the work dir: ``candidates.json``, ``theta.csv`` and ``theta.png`` after the search;
-    the evaluation (one Runner, one lane a candidate and a baseline) goes to ``evaluation/`` below
-    it, its results beside them.
+    Writes ``candidates.json``, ``theta.csv`` and ``theta.png`` to the work dir after the search.
+    The evaluation trains a student from scratch with each candidate, side by side in one run, in
+    the folder ``evaluation/``; its results go to the work dir.
 
     Args:
-        num_candidates: M >= 1 snapshots of θ, evenly over the search after ``begin``; the last is
-            the final θ.
+        num_candidates: M >= 1 snapshots of θ, evenly spaced over the search after ``begin``; the
+            last is the final θ.
         begin: fraction of the search before the first interval, in [0, 1).
         fixed_candidates: ``{name: probs}``, points of the simplex that compete with the snapshots.
         baselines: ``{lane: overrides}``, lanes trained beside the candidates but never chosen.
@@ -47,11 +46,19 @@ class CandidateEvaluationHook(Hook):
             ``dict(train_cfg=dict(max_epochs=240))``; what they change is tried before the search.
         metric: validation metric, higher is better, that chooses among the candidates.
         interval: iterations between two points of the θ curve.
-        evaluate: False stops after ``candidates.json``: ``mmdynakd evaluate`` evaluates
-            them, as independent runs, on this machine or on a cluster.
+        evaluate: False stops after ``candidates.json``; ``mmdynakd evaluate`` then evaluates them
+            as independent runs, on this machine or on a cluster.
 
     Raises:
-        ValueError: for M < 1, ``begin`` outside [0, 1), or lane names that repeat.
+        ValueError: M < 1, ``begin`` outside [0, 1), or lane names that repeat.
+
+    Examples:
+        >>> from mmdynakd.registry import HOOKS
+        >>> hook = HOOKS.build(
+        ...     dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=2, begin=0.5)
+        ... )
+        >>> hook.metric
+        'accuracy/top1'
     """
 
     priority = 'NORMAL'  # before LoggerHook, which shows what this hook records
@@ -157,8 +164,8 @@ class CandidateEvaluationHook(Hook):
         self._write(runner, candidates, merged)
         if not self.evaluate:
             print_log(
-                f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --executor local evaluates '
-                f'its {len(candidates)} candidates',
+                f'search done; {EVALUATE} {shlex.quote(runner.work_dir)} --executor local '
+                f'evaluates its {len(candidates)} candidates',
                 'current',
             )
             return

@@ -22,15 +22,21 @@ from mmdynakd.workdir.identity import run_facts
 
 @HOOKS.register_module()
 class ResultsHook(Hook):
-    """Ends an evaluation: the last epoch's students are scored on val, the best candidate is chosen
-    and exported, then every lane is tested, once.
+    """Ends an evaluation: scores on val, chooses, exports, tests once, reports.
 
-    Writes ``results.json``, ``results.md`` and the student (see :func:`export_student`).
+    The students of the last epoch are scored on val, the best candidate is chosen and exported,
+    then every lane is tested. Writes ``results.json``, ``results.md`` and the student (see
+    :func:`mmdynakd.export.student.export_student`).
 
     Args:
-        candidates: lanes among which to choose; by default every lane that has a distribution.
+        candidates: lanes among which to choose; by default every lane with teachers.
         metric: validation metric, higher is better.
         out_dir: where to write; by default the work dir.
+
+    Examples:
+        >>> from mmdynakd.registry import HOOKS
+        >>> HOOKS.build(dict(type='mmdynakd.ResultsHook', candidates=['cat1', 'cat2'])).candidates
+        ['cat1', 'cat2']
     """
 
     priority = 'LOWEST'  # after the last checkpoint
@@ -101,11 +107,10 @@ class ResultsHook(Hook):
 
 
 def check_loops(runner: Runner) -> None:
-    """Builds the validation and test loops, so that what is wrong with them shows before the
-    training.
+    """Build the validation and test loops, so that mistakes show before the training.
 
     Raises:
-        ValueError: if they do not score lanes, or have no images.
+        ValueError: they do not score lanes, or have no images.
     """
     for loop in (runner.val_loop, runner.test_loop):
         if not hasattr(loop, 'evaluators'):
@@ -121,7 +126,14 @@ def check_loops(runner: Runner) -> None:
 
 
 def check_metric(metric: str, metrics: Mapping[str, float]) -> None:
-    """Raises UserError if a lane was not scored by ``metric``."""
+    """Check that lanes are scored by ``metric``.
+
+    Raises:
+        UserError: they are not.
+
+    Examples:
+        >>> check_metric('accuracy/top1', {'search/accuracy/top1': 70.0})
+    """
     found = sorted({key.split('/', 1)[1] for key in metrics})
     if metric not in found:
         raise UserError(

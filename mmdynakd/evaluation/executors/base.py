@@ -1,4 +1,4 @@
-"""What an executor is: it runs commands somewhere, and knows nothing of what they do."""
+"""The interface of an executor: it runs commands somewhere, whatever they do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,18 @@ from mmdynakd.errors import UserError
 
 @dataclass(frozen=True)
 class Job:
-    """A command, apart from all others.
+    """One command, independent of all others.
 
     Attributes:
         name: unique among the jobs of an executor.
-        argv: the command, no shell sees it.
+        argv: the command; no shell sees it.
         cwd: absolute path of the folder it runs in.
         log: absolute path of the file to which its output is appended.
-        env: variables that it has besides those of the place where it runs.
+        env: variables to set, besides those of the place where it runs.
+
+    Examples:
+        >>> Job('hello', ['/bin/echo', 'hello'], cwd='/tmp', log='/tmp/hello.log').env
+        {}
     """
 
     name: str
@@ -30,10 +34,17 @@ class Executor(Protocol):
     """Where jobs run.
 
     Attributes:
-        tied: whether a job must end with the process that started it: jobs are given ``--tied``.
-        grace: seconds that a file written on another machine may take until it is seen here.
+        tied: whether jobs end with the process that started them; they are given ``--tied``.
+        grace: seconds until a file written on another machine is seen here, at most.
         interval: seconds between two polls.
-        notes: what there is to say about a job, by name.
+        notes: what to show about a job, by name.
+
+    Examples:
+        >>> from mmdynakd.evaluation.executors.local import LocalExecutor
+        >>> executor: Executor = LocalExecutor(jobs=2)
+        >>> executor.start([])
+        >>> executor.poll()
+        {}
     """
 
     tied: bool
@@ -42,27 +53,34 @@ class Executor(Protocol):
     notes: dict[str, str]
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Takes the jobs; returns at once.
+        """Take the jobs; return at once.
 
         Raises:
             ExecutorError: if it cannot run them.
         """
 
     def poll(self) -> dict[str, str | None]:
-        """The jobs that have ended since the last call, with what went wrong, or None if nothing is
-        known to have.
+        """List the jobs that have ended since the last call.
+
+        Returns:
+            What went wrong, by name of the job; None where nothing is known to have.
         """
 
     def stop(self) -> str | None:
-        """The caller ends before the jobs do; returns what to tell the user of them."""
+        """Let go of all jobs, since the caller ends; return what to tell the user about them."""
 
 
 class ExecutorError(UserError):
-    """An executor is not there or refuses the jobs; the message says what to do."""
+    """An executor is missing or refuses the jobs; the message says what to do."""
 
 
 def ended(code: int) -> str | None:
-    """What an exit status says."""
+    """Put an exit status into words; None for success.
+
+    Examples:
+        >>> ended(0), ended(3), ended(-9)
+        (None, 'exit status 3', 'killed by signal 9')
+    """
     if code == 0:
         return None
     return f'killed by signal {-code}' if code < 0 else f'exit status {code}'

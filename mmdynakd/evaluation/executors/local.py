@@ -1,5 +1,6 @@
-"""Jobs as processes of this machine, several at a time, each with GPUs of its own."""
+"""Jobs as processes of this machine, several at a time, each with its own GPUs."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,12 +16,16 @@ class LocalExecutor:
     """Runs jobs in parallel on this machine.
 
     Args:
-        jobs: at a time; by default as many as there are GPUs for, one without.
-        cpus_per_run: threads of a run; by default all cores, shared by the jobs.
-        gpus_per_run: GPUs of a run, that see no other (``CUDA_VISIBLE_DEVICES``).
+        jobs: how many at a time; by default as many as the GPUs allow, one without GPUs.
+        cpus_per_run: threads of a run; by default the cores, divided among the jobs.
+        gpus_per_run: GPUs of a run, which sees no others (``CUDA_VISIBLE_DEVICES``).
 
     Raises:
-        ExecutorError: for more GPUs than there are.
+        ExecutorError: there are not enough GPUs.
+
+    Examples:
+        >>> LocalExecutor(jobs=2, cpus_per_run=1).jobs
+        2
     """
 
     tied, grace, interval = True, 0.0, 1.0
@@ -34,37 +39,37 @@ class LocalExecutor:
         if self.jobs > fit or not fit:
             raise ExecutorError(
                 f'--jobs {jobs or 1} of --gpus-per-run {gpus_per_run} need '
-                f'{(jobs or 1) * gpus_per_run} '
-                f'GPUs, {len(gpus)} are visible'
+                f'{(jobs or 1) * gpus_per_run} GPUs, {len(gpus)} are visible'
             )
         self.cpus = cpus_per_run or max(1, (os.cpu_count() or 1) // self.jobs)
         self._free = [gpus[k * gpus_per_run : (k + 1) * gpus_per_run] for k in range(self.jobs)]
         self._waiting: deque[Job] = deque()
-        self._running: dict[str, tuple[subprocess.Popen, list[str]]] = {}
+        self._running: dict[str, tuple[subprocess.Popen[bytes], list[str]]] = {}
         self.notes: dict[str, str] = {}
 
     def start(self, jobs: Sequence[Job]) -> None:
+        """Start as many as fit; the others wait."""
         self._waiting.extend(jobs)
         self._fill()
 
     def poll(self) -> dict[str, str | None]:
+        """List those that have ended, and start others in their place."""
         codes = {name: process.poll() for name, (process, _) in self._running.items()}
         found = {name: ended(code) for name, code in codes.items() if code is not None}
         for name in found:
             process, gpus = self._running.pop(name)
-            process.stdin.close()
+            _release(process)
             self._free.append(gpus)
         self._fill()
         return found
 
     def stop(self) -> None:
+        """Kill what is running."""
         self._waiting.clear()
         for process, _ in self._running.values():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.stdin.close()
+            _release(process)
             process.wait()
         self._running.clear()
 
@@ -87,8 +92,14 @@ class LocalExecutor:
             self.notes[job.name] = f'GPU {",".join(gpus)}' if gpus else ''
 
 
+def _release(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe by which a job is tied to this process."""
+    if process.stdin is not None:
+        process.stdin.close()
+
+
 def visible_gpus() -> list[str]:
-    """The GPUs of this process, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """List the GPUs of this process, as ``CUDA_VISIBLE_DEVICES`` names them."""
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     if named is not None:
         return [

@@ -1,7 +1,8 @@
-"""Jobs as tasks of a Ray cluster; one that was lost with its worker or node is tried again."""
+"""Jobs as tasks of a Ray cluster; one lost with its worker or node is tried again."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from .base import ExecutorError, Job, ended
 
@@ -9,19 +10,23 @@ THREADS = 'OMP_NUM_THREADS'
 
 
 class RayExecutor:
-    """Runs jobs on Ray (``mmdynakd[ray]``); all nodes have this environment and the results' file
-    system.
+    """Runs jobs on Ray (``pip install 'mmdynakd[ray]'``).
+
+    All nodes need this environment and the file system of the results.
 
     Args:
-        address: of the cluster; by default ``RAY_ADDRESS``, or else this machine alone, for the
-            time being.
-        cpus_per_run, gpus_per_run: that Ray reserves for a run; its threads are as many as its
-            CPUs.
-        retries: of a run that was lost with its worker or node; one that fails by itself is not
+        address: of the cluster; by default ``RAY_ADDRESS``, or else a cluster of this machine that
+            lasts as long as this process.
+        cpus_per_run: CPUs that Ray reserves for a run, which has as many threads.
+        gpus_per_run: GPUs that Ray reserves for a run.
+        retries: of a run that was lost with its worker or node. One that fails by itself is not
             tried again.
 
     Raises:
-        ExecutorError: if Ray is not installed.
+        ExecutorError: Ray is not installed.
+
+    Examples:
+        ``mmdynakd evaluate RUN --executor ray --cpus-per-run 4``
     """
 
     tied, grace, interval = True, 30.0, 1.0
@@ -42,29 +47,30 @@ class RayExecutor:
             ) from error
         self.ray, self.address = ray, address or os.environ.get('RAY_ADDRESS') or 'local'
         self.cpus, self.gpus, self.retries = cpus_per_run, gpus_per_run, retries
-        self._tasks: dict = {}  # reference of the task: job, and how often it was tried before
+        # reference of the task: its job, and how often it was tried before
+        self._tasks: dict[Any, tuple[Job, int]] = {}
         self.notes: dict[str, str] = {}
 
     def start(self, jobs: Sequence[Job]) -> None:
+        """Connect to the cluster, and submit the jobs."""
         self._connect()
         self._run = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(_task())
         for job in jobs:
             self._submit(job, 0)
 
     def poll(self) -> dict[str, str | None]:
-        done, _ = (
-            self.ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
-            if self._tasks
-            else ([], 0)
-        )
-        found = {}
+        """List those that have ended; what was lost is submitted again."""
+        if not self._tasks:
+            return {}
+        done, _ = self.ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
+        found: dict[str, str | None] = {}
         for reference in done:
             job, tried = self._tasks.pop(reference)
             try:
                 found[job.name] = ended(self.ray.get(reference))
             except self.ray.exceptions.RayTaskError as error:
                 found[job.name] = f'{type(error.cause).__name__}: {error.cause}'
-            except self.ray.exceptions.RayError as error:  # the worker or its node is no more
+            except self.ray.exceptions.RayError as error:  # its worker or node is gone
                 kind = type(error).__name__
                 if tried < self.retries:
                     self.notes[job.name] = f'{kind}: try {tried + 2} of {self.retries + 1}'
@@ -74,6 +80,7 @@ class RayExecutor:
         return found
 
     def stop(self) -> None:
+        """Cancel what is left, and disconnect."""
         for reference in self._tasks:
             self.ray.cancel(reference, force=True)
         self._tasks.clear()
@@ -87,8 +94,7 @@ class RayExecutor:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ExecutorError(
                 f'no Ray cluster at {self.address} ({error}): start one by `ray start --head`, and '
-                'give '
-                'its --address'
+                'give its --address'
             ) from error
         nodes = [node['Resources'] for node in self.ray.nodes() if node['Alive']]
         if not any(
@@ -110,12 +116,10 @@ class RayExecutor:
         self._tasks[reference] = job, tried
 
 
-def _task():
-    """The task, a local function: Ray sends it whole, so that a node need not import this package
-    to start a run.
-    """
+def _task() -> Callable[[list[str], str, str, Mapping[str, str]], int]:
+    """Make the task: a local function, which Ray sends whole, so nodes need not import us."""
 
-    def run(argv, cwd, log, env):
+    def run(argv: list[str], cwd: str, log: str, env: Mapping[str, str]) -> int:
         import os
         import subprocess
 
@@ -124,9 +128,8 @@ def _task():
                 raise FileNotFoundError(
                     f'{folder} is not on {os.uname().nodename}: all nodes must share it'
                 )
-        with open(
-            log, 'ab'
-        ) as file:  # its standard input ends when this worker is killed, and the run with it
+        with open(log, 'ab') as file:
+            # If this worker is killed, the pipe ends, and the run with it.
             process = subprocess.Popen(
                 argv,
                 cwd=cwd,
@@ -141,5 +144,5 @@ def _task():
     return run
 
 
-def _shown(node: dict) -> str:
+def _shown(node: Mapping[str, float]) -> str:
     return f'{node.get("CPU", 0):g} CPUs, {node.get("GPU", 0):g} GPUs'

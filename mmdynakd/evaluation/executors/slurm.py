@@ -1,4 +1,4 @@
-"""Jobs as one array of Slurm, watched through its queue."""
+"""Jobs as one Slurm array, watched through the queue."""
 
 import os
 import os.path as osp
@@ -11,20 +11,25 @@ from mmdynakd.files import read_json, write_json, write_text
 from .base import ExecutorError, Job
 
 TASK = osp.join(osp.dirname(osp.abspath(__file__)), 'slurm_task.py')
-SCRIPT = '#!/bin/sh\nexec "$@"\n'  # sbatch takes scripts alone
+SCRIPT = '#!/bin/sh\nexec "$@"\n'  # sbatch takes only scripts
 GONE = 'invalid job id'
 
 
 class SlurmExecutor:
-    """Submits jobs by ``sbatch``; they outlive this process, and the next one finds them in the
-    queue.
+    """Submits jobs by ``sbatch``.
+
+    They outlive this process; the same command, given again, finds them in the queue.
 
     Args:
         folder: for the array's list of commands, its number and Slurm's own logs.
-        jobs: at a time; by default as Slurm sees fit.
-        cpus_per_run, gpus_per_run: of each.
-        partition: where to.
-        extra: further arguments of ``sbatch``, each a word.
+        jobs: how many at a time; by default as Slurm sees fit.
+        cpus_per_run: CPUs of a run.
+        gpus_per_run: GPUs of a run.
+        partition: where to submit them.
+        extra: further arguments of ``sbatch``, one word each.
+
+    Examples:
+        ``mmdynakd evaluate RUN --executor slurm --partition gpu -- --time=4:00:00``
     """
 
     tied, grace, interval = False, 60.0, 15.0
@@ -40,10 +45,11 @@ class SlurmExecutor:
     ) -> None:
         self.folder, self.jobs, self.cpus, self.gpus = folder, jobs, cpus_per_run, gpus_per_run
         self.partition, self.extra = partition, list(extra)
-        self._open: dict[str, tuple[str, int]] = {}  # job: number of its array, and its place there
+        self._open: dict[str, tuple[str, int]] = {}  # job: array and place in it
         self.notes: dict[str, str] = {}
 
     def start(self, jobs: Sequence[Job]) -> None:
+        """Submit the jobs that are not in the queue yet, as one array."""
         os.makedirs(self.folder, exist_ok=True)
         wanted = {job.name for job in jobs}
         for array, names in self._submitted():
@@ -57,10 +63,11 @@ class SlurmExecutor:
             self._open.update({job.name: (array, k) for k, job in enumerate(jobs)})
 
     def poll(self) -> dict[str, str | None]:
-        found = {}
+        """List those that have left the queue; it does not say how they ended."""
+        found: dict[str, str | None] = {}
         for array in {array for array, _ in self._open.values()}:
             states = self._queue(array)
-            if states is None:  # Slurm does not answer at present
+            if states is None:  # no answer this time
                 continue
             for name, (own, place) in list(self._open.items()):
                 if own == array and place in states:
@@ -74,6 +81,7 @@ class SlurmExecutor:
         return found
 
     def stop(self) -> str | None:
+        """Leave the jobs in the queue, and say how to watch or end them."""
         arrays = sorted({array for array, _ in self._open.values()})
         if not arrays:
             return None
@@ -107,12 +115,12 @@ class SlurmExecutor:
         done = _call([*command, *self.extra, script, sys.executable, TASK, path])
         if done.returncode:
             raise ExecutorError(f'sbatch refuses the runs: {(done.stderr or done.stdout).strip()}')
-        array = done.stdout.strip().split(';')[0]
+        array = str(done.stdout).strip().split(';')[0]
         write_json(self.folder, f'tasks_{number}.json', dict(array=array, **tasks))
         return array
 
     def _submitted(self) -> list[tuple[str, list[str]]]:
-        """Number and names of the arrays that were submitted before."""
+        """List the arrays that were submitted before: number, and names of the jobs."""
         found = []
         for name in sorted(os.listdir(self.folder)):
             if name.startswith('tasks_') and name.endswith('.json'):
@@ -122,9 +130,7 @@ class SlurmExecutor:
         return found
 
     def _queue(self, array: str) -> dict[int, str] | None:
-        """State by place of what is left of an array in the queue; None where Slurm does not
-        answer.
-        """
+        """Give the state by place of what is left of an array; None if Slurm does not answer."""
         done = _call(['squeue', '--noheader', '--array', f'--jobs={array}', '--format=%K %T'])
         if done.returncode:
             return {} if GONE in done.stderr.lower() else None
@@ -132,16 +138,15 @@ class SlurmExecutor:
         return {int(line[0]): line[1] for line in lines if len(line) == 2 and line[0].isdigit()}
 
 
-def _call(command: Sequence[str]) -> subprocess.CompletedProcess:
+def _call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
         )
     except FileNotFoundError as error:
         raise ExecutorError(
-            f'--executor slurm needs {command[0]}, which is not on PATH: run this on a machine from '
-            'which '
-            'jobs are submitted'
+            f'--executor slurm needs {command[0]}, which is not on PATH: run this on a machine '
+            'from which jobs are submitted'
         ) from error
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, '', f'{command[0]} did not answer in 300 s')

@@ -1,6 +1,4 @@
-"""What a task of a Slurm array does: it becomes its job's command. Run as a script; needs no
-package.
-"""
+"""A task of a Slurm array becomes its job's command; a script that needs no package."""
 
 import json
 import os
@@ -8,6 +6,7 @@ import sys
 
 
 def main() -> None:
+    """Read the job of this task, and become its command."""
     with open(sys.argv[1], encoding='utf-8') as file:
         job = json.load(file)['tasks'][int(os.environ['SLURM_ARRAY_TASK_ID'])]
     environment = {**os.environ, **job['env']}

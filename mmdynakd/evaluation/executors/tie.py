@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it, whatever kills that one. Needs no package."""
+"""A process that ends with the one that started it, whatever kills that; needs no package."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import threading
 
 
 def end_with_parent() -> None:
-    """Kills this process and its children once standard input, a pipe from the parent, ends."""
+    """Kill this process and its children once standard input, a pipe from the parent, ends."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     threading.Thread(target=_watch, daemon=True).start()
