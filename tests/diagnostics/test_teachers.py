@@ -2,8 +2,7 @@
 nowhere else.
 """
 
-import importlib.util
-import sys
+import re
 
 import numpy as np
 import pytest
@@ -20,9 +19,10 @@ from mmdynakd.diagnostics.accuracy import (
 )
 from mmdynakd.diagnostics.predictions import multiply_adds, parameters
 from mmdynakd.diagnostics.teachers import build_teachers, run_check
-from mmdynakd.errors import CheckpointError
+from mmdynakd.launch.checks import Progress
 from mmdynakd.report.teachers_table import teachers_table
 from mmdynakd.values import TeacherReport, read
+from tools import call
 
 CLASSES = 10
 
@@ -269,36 +269,20 @@ def test_a_config_without_what_is_needed(digits, key, splits, message):
         run_check(digits, splits)
 
 
-@pytest.fixture
-def tool(monkeypatch):
-    spec = importlib.util.spec_from_file_location(
-        'check_teachers', CHECKOUT / 'tools' / 'check_teachers.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['check_teachers.py', *map(str, arguments)])
-        module.main()
-
-    call.module = module
-    return call
-
-
-def test_the_tool_prints_and_writes(digits, tmp_path, tool, capsys):
+def test_the_tool_prints_and_writes(digits, tmp_path, capsys):
     with quick():
         digits.dump(tmp_path / 'config.py')
     out, kept = tmp_path / 'reports' / 'teachers.json', tmp_path / 'kept'
     arguments = [
-        tmp_path / 'config.py',
+        str(tmp_path / 'config.py'),
         '--out',
-        out,
+        str(out),
         '--work-dir',
-        kept,
+        str(kept),
         '--cfg-options',
         'val_dataloader.dataset.indices=20',
     ]
-    tool(*arguments)
+    assert call('check_teachers', *arguments)[0] == 0
     report = read(str(out), TeacherReport, 'write it again')
     assert report.samples == dict(val=20, test=40)
     assert [row.name for row in report.teachers] == [
@@ -312,18 +296,18 @@ def test_the_tool_prints_and_writes(digits, tmp_path, tool, capsys):
     assert (kept / 'teachers.json').read_bytes() == out.read_bytes()
     assert table.count('WARNING') == 3
     assert 'near chance (10.00 %)' in table
-    with pytest.raises(
-        CheckpointError, match=r"^Teacher 'weak': the checkpoint .*no.pth is missing"
-    ):
-        tool(*arguments, 'model.teachers.weak.checkpoint=no.pth')
-    with pytest.raises(SystemExit, match='2'):
-        tool(tmp_path / 'config.py', '--launcher', 'pytorch')
+    code, said = call('check_teachers', *arguments, 'model.teachers.weak.checkpoint=no.pth')
+    assert code == 2
+    assert re.search(r"error: Teacher 'weak': the checkpoint .*no\.pth is missing", said)
+    code, said = call('check_teachers', arguments[0], '--launcher', 'pytorch')
+    assert code == 2
+    assert '--launcher: the teachers are checked in one process' in said
 
 
-def test_progress_says_what_is_left(tool, monkeypatch, capsys):
+def test_progress_says_what_is_left(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr(tool.module.time, 'monotonic', lambda: now[0])
-    progress = tool.module.Progress('val', 10)
+    monkeypatch.setattr('mmdynakd.launch.checks.time.monotonic', lambda: now[0])
+    progress = Progress('val', 10)
     for done in range(1, 11):
         now[0] += 2.0
         progress(done)
