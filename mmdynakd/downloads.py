@@ -1,4 +1,4 @@
-"""Files from the web: only over https, checked against their sha256, written whole or not at all."""
+"""Files from the web: only over https, checked by sha256, written whole or not at all."""
 
 import hashlib
 import logging

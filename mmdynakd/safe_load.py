@@ -1,9 +1,7 @@
-"""Checkpoint files, read without running anything that is in them, on every torch and in MMEngine
-too.
+"""Checkpoint files, read without running anything that is in them, by us and by MMEngine.
 
-From torch 2.6 on by torch's own weights-only unpickler, which :mod:`.compat` teaches what
-MMEngine's Runner saves. Older ones cannot be taught it (2.4 and 2.5: in part): there torch is given
-:class:`_Unpickler`, which knows the same.
+From torch 2.6 on this is torch's own weights-only unpickler, which :mod:`.compat` teaches what
+MMEngine's Runner saves. On older releases it is :mod:`.restricted_pickle`, which knows the same.
 """
 
 import argparse
@@ -12,52 +10,63 @@ import errno
 import functools
 import os
 import pickle
-import types
 import zipfile
-from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-from mmdynakd.compat import release, runner_globals, trust_history_buffers
+from mmdynakd.compat import checkpoint_loaders, release, trust_history_buffers
 from mmdynakd.downloads import resolve_checkpoint
 from mmdynakd.errors import CheckpointError
 from mmdynakd.files import patiently
+from mmdynakd.restricted_pickle import RESTRICTED
 
-NATIVE = (2, 6)  # torch from which on its own unpickler can be taught all that is needed
+NATIVE = (2, 6)  # the first torch whose own unpickler can be taught all that is needed
+ZIP = b'PK\x03\x04'
+PICKLE = (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')  # protocols 2 to 5
 
 
-def read_checkpoint(path: Path, map_location: Any = 'cpu') -> object:
-    """What the file holds, after a check of the archive's checksums, of which ``torch.load``
-    compares none.
+def read_checkpoint(path: Path, map_location: Any = 'cpu') -> Any:
+    """Reads a checkpoint, after checking its archive's checksums, which ``torch.load`` does not do.
+
+    Args:
+        path: a local file.
+        map_location: the device to load to, as ``torch.load`` takes it.
+
+    Returns:
+        What the file holds: containers, tensors and plain values.
 
     Raises:
-        CheckpointError: it is damaged, holds more than tensors and plain values, or cannot be read.
+        CheckpointError: the file is damaged, or holds more than tensors and plain values.
+        UnreachableError: its file system does not answer.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), 'a.pth')
+        >>> torch.save(dict(weight=torch.ones(2)), path)
+        >>> read_checkpoint(path)
+        {'weight': tensor([1., 1.])}
+        >>> torch.save(print, path)
+        >>> read_checkpoint(path)
+        Traceback (most recent call last):
+        mmdynakd.errors.CheckpointError: is refused: it holds more than tensors, ...
     """
     return patiently(lambda: _read(path, map_location), path)
 
 
-def _read(path: Path, map_location: Any) -> object:
+def _read(path: Path, map_location: Any) -> Any:
     size = path.stat().st_size
     with open(path, 'rb') as file:
         head = file.read(4)
-        archive = head == b'PK\x03\x04'
-        pickled = archive or head[:2] in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
-        try:
-            broken = _broken_record(file) if archive else None
-        except Exception as error:  # damaged headers raise anything
-            if _is_of_the_disk(error):
-                raise
-            raise CheckpointError(f'is damaged ({size} bytes; {_reason(error)})') from error
-        if broken is not None:
-            raise CheckpointError(
-                f'is damaged ({size} bytes; the checksum of its record {broken} is wrong)'
-            )
+        if head == ZIP:
+            _check_records(file, size)
         file.seek(0)
+        pickled = head == ZIP or head[:2] in PICKLE
         try:
             if not pickled:
-                raise pickle.UnpicklingError('it begins like none')
+                raise pickle.UnpicklingError('it does not begin like one')
             return load(file, map_location)
         except Exception as error:  # damaged bytes raise anything
             if _is_of_the_disk(error):
@@ -68,22 +77,32 @@ def _read(path: Path, map_location: Any) -> object:
                     f'loads; nothing of it was executed ({_reason(error)})'
                 ) from error
             raise CheckpointError(
-                f'is damaged, cut short or no PyTorch checkpoint ({size} bytes; {_reason(error)})'
+                f'is damaged, cut short or not a PyTorch checkpoint ({size} bytes; '
+                f'{_reason(error)})'
             ) from error
 
 
-def load(file: Any, map_location: Any = 'cpu') -> object:
-    """``torch.load`` of an open file, weights-only whatever the release.
+def load(file: IO[bytes], map_location: Any = 'cpu') -> Any:
+    """Does ``torch.load`` of an open file, weights-only on every torch.
 
     Raises:
-        pickle.UnpicklingError: it asks for what no checkpoint needs. Damaged bytes raise anything.
+        pickle.UnpicklingError: the file asks for what no checkpoint needs. Damaged bytes may raise
+            any exception.
+
+    Examples:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> torch.save([1, 2], file)
+        >>> _ = file.seek(0)
+        >>> load(file)
+        [1, 2]
     """
     if release(torch.__version__) >= NATIVE:
         trust_history_buffers()
         # a bag of values that RepDistiller saves beside the weights
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location=map_location, weights_only=True)
-    if file.read(2) == b'PK':
+    if file.read(2) == ZIP[:2]:
         with zipfile.ZipFile(file) as archive:
             if any(name.rpartition('/')[2] == 'constants.pkl' for name in archive.namelist()):
                 raise pickle.UnpicklingError('it is a TorchScript program')
@@ -91,9 +110,18 @@ def load(file: Any, map_location: Any = 'cpu') -> object:
     return torch.load(file, map_location=map_location, pickle_module=RESTRICTED, weights_only=False)
 
 
-def _broken_record(file: Any) -> str | None:
-    with zipfile.ZipFile(file) as archive:
-        return archive.testzip()
+def _check_records(file: IO[bytes], size: int) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # damaged headers raise anything
+        if _is_of_the_disk(error):
+            raise
+        raise CheckpointError(f'is damaged ({size} bytes; {_reason(error)})') from error
+    if broken is not None:
+        raise CheckpointError(
+            f'is damaged ({size} bytes; the checksum of its record {broken} is wrong)'
+        )
 
 
 def _is_of_the_disk(error: Exception) -> bool:
@@ -102,98 +130,52 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The one line of a message that says what is wrong, without the advice PyTorch wraps around
-    it.
-    """
+    """The one line that says what is wrong, without the advice that PyTorch wraps around it."""
     lines = str(error).split('WeightsUnpickler error:')[-1].strip().splitlines()
     return lines[0].split('. ')[0].strip() if lines else type(error).__name__
-
-
-# --- torch < 2.6 ----------------------------------------------------------------------------------
-
-
-@functools.cache
-def _known() -> dict[str, Any]:
-    """Pickled name -> object, of all that a checkpoint may ask for."""
-    utils = torch._utils
-    table = {
-        'collections.OrderedDict': OrderedDict,
-        'torch.Size': torch.Size,
-        'torch.device': torch.device,
-        'torch.nn.parameter.Parameter': torch.nn.Parameter,
-        'builtins.set': set,
-        'argparse.Namespace': argparse.Namespace,
-        **runner_globals(),
-    }
-    for function in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter'):
-        table[f'torch._utils.{function}'] = getattr(utils, function)
-    table.update(
-        {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
-    )
-    return table
-
-
-class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler, with the names of :func:`_known` and no other, that fills in objects
-    of few types.
-    """
-
-    dispatch = dict(pickle._Unpickler.dispatch)
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _known()[
-                f'{"builtins" if module == "__builtin__" else module}.{name}'
-            ]  # as protocol 2 says it
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f'it asks for {module}.{name}, which no checkpoint needs'
-            ) from None
-
-    def load_build(self) -> None:
-        import numpy as np
-        from mmengine.logging.history_buffer import HistoryBuffer
-
-        owner = self.stack[-2]
-        if not isinstance(
-            owner, (OrderedDict, HistoryBuffer, argparse.Namespace, np.ndarray, np.dtype)
-        ):
-            raise pickle.UnpicklingError(f'it fills in a {type(owner).__name__}')
-        super().load_build()
-
-    dispatch[pickle.BUILD[0]] = load_build
-
-
-def _load(file: Any, **options) -> Any:
-    return _Unpickler(file, **options).load()
-
-
-RESTRICTED = types.SimpleNamespace(__name__='restricted', Unpickler=_Unpickler, load=_load)
 
 
 # --- MMEngine's own loading -----------------------------------------------------------------------
 
 
 def guard_mmengine() -> None:
-    """Lets MMEngine load checkpoints (``resume``, ``load_from``,
-    ``init_cfg=dict(type='Pretrained')``) in this way.
+    """Makes MMEngine load checkpoints in this way, too.
 
-    MMEngine 0.10.7 leaves ``weights_only`` to torch, which is off below 2.6; onedl-mmengine turns
-    it off where a file asks for more. Both run and remove what a checkpoint names when they resume
-    from it: see :func:`harmless`. Other schemes than a path and ``https://`` are loaded by
-    MMEngine, with weights-only forced on.
+    This concerns ``resume``, ``load_from`` and ``init_cfg=dict(type='Pretrained')``. MMEngine
+    0.10.7 leaves ``weights_only`` to torch, where it is off below 2.6; onedl-mmengine turns it off
+    if a file asks for more. Both run and remove what a checkpoint names when they resume from it:
+    see :func:`harmless`. Places other than a path and ``https://`` are still read by MMEngine, with
+    weights-only forced on.
+
+    Examples:
+        >>> guard_mmengine()  # ``import mmdynakd`` does it
+        >>> all(hasattr(loader, 'guarded') for loader in checkpoint_loaders().values())
+        True
     """
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    for scheme, loader in list(CheckpointLoader._schemes.items()):
+    for scheme, loader in checkpoint_loaders().items():
         if not hasattr(loader, 'guarded'):
             own = load_from_place if scheme in ('', 'http://', 'https://') else _forced(loader)
-            own.guarded = True
+            vars(own)['guarded'] = True
             CheckpointLoader.register_scheme(scheme, loader=own, force=True)
 
 
-def load_from_place(filename: str, map_location: Any = None) -> object:
-    """A checkpoint by path or https URL, for MMEngine."""
+def load_from_place(filename: str, map_location: Any = None) -> Any:
+    """Loads a checkpoint by path or https URL, as MMEngine asks for it.
+
+    Args:
+        filename: a path or a URL.
+        map_location: as ``torch.load`` takes it.
+
+    Raises:
+        CheckpointError: it cannot be used; the message names it.
+
+    Examples:
+        >>> load_from_place('http://example.org/a.pth')
+        Traceback (most recent call last):
+        mmdynakd.errors.CheckpointError: The checkpoint http://example.org/a.pth is not fetched: ...
+    """
     try:
         found = read_checkpoint(resolve_checkpoint(str(filename)), map_location)
     except CheckpointError as error:
@@ -201,9 +183,9 @@ def load_from_place(filename: str, map_location: Any = None) -> object:
     return harmless(found, os.path.dirname(os.path.abspath(str(filename))))
 
 
-def _forced(loader):
+def _forced(loader: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(loader)
-    def load_weights_only(filename, *args, **kwargs):
+    def load_weights_only(filename: str, *args: Any, **kwargs: Any) -> Any:
         with _torch_load_replaced():
             return harmless(loader(filename, *args, **kwargs), None)
 
@@ -211,10 +193,10 @@ def _forced(loader):
 
 
 @contextlib.contextmanager
-def _torch_load_replaced():
+def _torch_load_replaced() -> Iterator[None]:
     true_load = torch.load
 
-    def weights_only(file, map_location=None, **options):
+    def weights_only(file: Any, map_location: Any = None, **options: Any) -> Any:
         torch.load = true_load
         try:
             if hasattr(file, 'read'):
@@ -222,35 +204,48 @@ def _torch_load_replaced():
             with open(file, 'rb') as opened:
                 return load(opened, map_location)
         finally:
-            torch.load = weights_only
+            torch.load = replacement
 
-    torch.load = weights_only
+    replacement: Any = weights_only
+    torch.load = replacement
     try:
         yield
     finally:
         torch.load = true_load
 
 
-def harmless(checkpoint: object, folder: str | None) -> object:
-    """The checkpoint without what MMEngine would run, or delete, when it resumes from it.
+def harmless(checkpoint: Any, folder: str | None) -> Any:
+    """Removes from a checkpoint what MMEngine would run or delete when it resumes from it.
 
-    That is the config's text in ``meta``, and in the message hub the paths of earlier checkpoints
-    (``best_ckpt``, which is removed once there is a better one) that lie elsewhere than in
-    ``folder``, and numbers of kept checkpoints that are none.
+    That is the config's text in ``meta``, which it would run. In the message hub it is the paths of
+    earlier checkpoints outside ``folder`` (MMEngine deletes ``best_ckpt`` once there is a better
+    one), and the numbers of kept checkpoints if they are not numbers.
+
+    Args:
+        checkpoint: what was read; changed in place.
+        folder: the checkpoint's own; None if it has none.
+
+    Returns:
+        The checkpoint.
+
+    Examples:
+        >>> harmless(dict(meta=dict(config='import os', seed=1)), None)
+        {'meta': {'seed': 1}}
     """
     parts = checkpoint if isinstance(checkpoint, dict) else {}
     meta, hub = parts.get('meta'), parts.get('message_hub')
     if isinstance(meta, dict):
         meta.pop('config', None)
     info = hub.get('runtime_info') if isinstance(hub, dict) else None
-    for key in list(info) if isinstance(info, dict) else ():
-        value = info[key]
-        if str(key).startswith(('best_ckpt', 'last_ckpt')):
-            known = isinstance(value, str) and folder == os.path.dirname(os.path.abspath(value))
-        else:
-            known = key != 'keep_ckpt_ids' or (
-                isinstance(value, list) and all(type(step) is int for step in value)
-            )
-        if not known:
+    if isinstance(info, dict):
+        for key in [key for key in info if not _is_harmless(key, info[key], folder)]:
             del info[key]
     return checkpoint
+
+
+def _is_harmless(key: object, value: object, folder: str | None) -> bool:
+    if str(key).startswith(('best_ckpt', 'last_ckpt')):
+        return isinstance(value, str) and folder == os.path.dirname(os.path.abspath(value))
+    if key == 'keep_ckpt_ids':
+        return isinstance(value, list) and all(type(step) is int for step in value)
+    return True

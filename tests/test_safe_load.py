@@ -1,6 +1,4 @@
-"""Checkpoints run nothing while they are loaded: by us, by MMEngine, and on torch releases that
-could not do it.
-"""
+"""Checkpoints run nothing while they are loaded: by us, by MMEngine, on every torch release."""
 
 import io
 import pickle
@@ -170,7 +168,7 @@ def test_a_torchscript_program_is_refused(tmp_path, way):
 
 def test_a_tar_is_no_checkpoint(tmp_path, way):
     (tmp_path / 'a.pth').write_bytes(b'storages' + bytes(600))
-    with pytest.raises(CheckpointError, match='no PyTorch checkpoint'):
+    with pytest.raises(CheckpointError, match='not a PyTorch checkpoint'):
         read_checkpoint(tmp_path / 'a.pth')
 
 

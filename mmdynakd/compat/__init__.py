@@ -30,13 +30,14 @@ from .mmrazor_repairs import (
     stub_quantization,
     with_accepted_mmcv,
 )
-from .pickles import runner_globals, trust_history_buffers
+from .pickles import checkpoint_loaders, runner_globals, trust_history_buffers
 from .releases import release
 
 __all__ = [
     'OWNERS',
     'QUANTIZATION',
     'check_flavour',
+    'checkpoint_loaders',
     'install',
     'installed',
     'load_mmrazor',

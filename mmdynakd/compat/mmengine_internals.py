@@ -1,6 +1,6 @@
 """Private names of MMEngine, each behind a small function, because there is no public way."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,6 @@ from mmengine.config import Config
 from mmengine.model import ImgDataPreprocessor
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 
@@ -38,16 +37,6 @@ def resumes(runner: Runner) -> bool:
         See :func:`randomness_of`.
     """
     return bool(runner._resume)
-
-
-def checkpoint_loaders() -> dict[str, Callable[..., Any]]:
-    """MMEngine's functions that load a checkpoint, by the beginning of the path that they load.
-
-    Examples:
-        >>> 'https://' in checkpoint_loaders()
-        True
-    """
-    return dict(CheckpointLoader._schemes)
 
 
 def count_backward(entry: OptimWrapper) -> None:

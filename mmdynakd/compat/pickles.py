@@ -10,6 +10,7 @@ import codecs
 import collections
 import functools
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from .releases import release
@@ -63,6 +64,18 @@ def runner_globals() -> dict[str, Any]:
         kind = type(np.dtype(code))
         table[f'{kind.__module__}.{kind.__qualname__}'] = kind
     return table
+
+
+def checkpoint_loaders() -> dict[str, Callable[..., Any]]:
+    """MMEngine's functions that load a checkpoint, by the beginning of the path that they load.
+
+    Examples:
+        >>> 'https://' in checkpoint_loaders()
+        True
+    """
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    return dict(CheckpointLoader._schemes)
 
 
 @functools.cache

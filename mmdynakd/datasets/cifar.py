@@ -282,6 +282,6 @@ class CIFAR100(_CIFAR100):
         root = self.data_prefix['root']
         return (
             f'CIFAR100: {problem}. The folder is data_root={root!r}. Set data_root to the folder '
-            f'that holds {self.base_folder}; or remove {self.base_folder} and set download=True; or '
-            f'unpack {self.url} there by hand.'
+            f'that holds {self.base_folder}; or remove {self.base_folder} and set '
+            f'download=True; or unpack {self.url} there by hand.'
         )

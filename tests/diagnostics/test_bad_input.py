@@ -437,7 +437,7 @@ CASES = {
     ),
     'checkpoint is a page': (
         lambda cfg: checkpoint(cfg).write_text('<html>404'),
-        ['no PyTorch checkpoint', TRAIN_IT],
+        ['not a PyTorch checkpoint', TRAIN_IT],
     ),
     'checkpoint holds a list': (saved([torch.zeros(2)]), ['holds a list, where a dict', TRAIN_IT]),
     'checkpoint holds no tensors': (saved(dict(epoch=3)), ['holds no tensors', TRAIN_IT]),

@@ -182,7 +182,7 @@ def test_flipped_byte_in_a_weight_and_a_foreign_file(tmp_path):
     file.write_bytes(content)
     refused(build(seed=3), file, 'damaged.*checksum')
     file.write_bytes(b'<html>404 Not Found</html>' * 40)
-    refused(build(seed=3), file, r'no PyTorch checkpoint \(1040 bytes')
+    refused(build(seed=3), file, r'not a PyTorch checkpoint \(1040 bytes')
 
 
 @pytest.mark.parametrize('way', ['zip', 'legacy', 2, 3, 4, 5])
