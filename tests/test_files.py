@@ -1,4 +1,4 @@
-"""Files are written whole by one owner; reading waits for a file system that is away for a while."""
+"""One owner writes files whole; reading waits for a file system that is away for a while."""
 
 import errno
 import json
@@ -191,10 +191,15 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
 def test_an_error_leaves_what_was_there(tmp_path, error, begun):
     path = tmp_path / 'a'
     path.write_text('old')
-    with pytest.raises(error), whole(path) as temporary:
-        if begun:
-            write(temporary, 'half')
-        raise error
+
+    def act():
+        with whole(path) as temporary:
+            if begun:
+                write(temporary, 'half')
+            raise error
+
+    with pytest.raises(error):
+        act()
     assert path.read_text() == 'old'
     assert os.listdir(tmp_path) == ['a']
 

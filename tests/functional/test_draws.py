@@ -153,7 +153,7 @@ def test_they_are_the_raw_words_of_numpys_philox(seed, step):
 
 
 def test_numpys_philox_has_other_words_than_that_of_views():
-    """So it cannot replace ``functional/philox.py``, whose numbers are in the crops of every run."""
+    """So it cannot replace ``functional/philox.py``, whose numbers are in every run's crops."""
     words = np.random.Philox(key=7, counter=0).random_raw(4)
     halves = np.concatenate([words & np.uint64(2**32 - 1), words >> np.uint64(32)])
     ours = view_uniforms(7, [0], 4)[0] * 2.0**32
