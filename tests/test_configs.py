@@ -16,7 +16,7 @@ COMPOSED = sorted(
     f'{path.parent.name}/{path.name}'
     for folder in ('compose', 'benchmarks')
     for path in (CONFIGS / folder).glob('*.py')
-)  # tests/models/test_compose.py takes their steps
+)  # tests/models/distillers/test_compose.py takes their steps
 TEACHERS = sorted(f'teachers/{path.name}' for path in (CONFIGS / 'teachers').glob('*.py'))
 
 

@@ -1,12 +1,12 @@
-"""One of two processes of a run with bad images: ``python fault_worker.py FOLDER``, with a
-launcher's variables.
-"""
+"""Two processes of a run with bad images: ``python fault_worker.py FOLDER``."""
 
+import functools
 import os
 import sys
 from pathlib import Path
 
 import torch
+from dist_worker import on
 from fault_parts import BAD, search
 from runs import quick
 
@@ -14,11 +14,9 @@ from mmdynakd.engine.loops import faults
 from mmdynakd.launch import run as launch
 
 
-def main(folder: Path) -> None:
-    """Both accumulate two batches of 8; the training image comes to one of them, before its
-    gradients are averaged.
-    """
-    texts = []
+def search_on(folder: Path, world: int) -> None:
+    """Both accumulate two batches of 8; one gets the bad image, before gradients are averaged."""
+    folder, texts = folder / f'rank{os.environ["RANK"]}', []
     faults.print_log = lambda text, *_: texts.append(text)
     cfg = search(folder / 'work', [BAD], [3], **{'optim_wrapper.student.accumulative_counts': 2})
     cfg.launcher, cfg.experiment_name = 'pytorch', folder.name
@@ -46,4 +44,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]) / f'rank{os.environ["RANK"]}')
+    on(2, functools.partial(search_on, Path(sys.argv[1])))

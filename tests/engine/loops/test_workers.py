@@ -14,9 +14,18 @@ from mmengine.registry import TRANSFORMS
 from resumed import by_epoch, cut_off
 from runs import read, run, same, weights
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from mmdynakd.diagnostics import determinism
 from mmdynakd.engine.loops.batches import Round
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch) -> None:
+    """A loader looks ten times a second whether a worker is dead, not every five seconds."""
+    look = _MultiProcessingDataLoaderIter._try_get_data
+    assert look.__defaults__ == (5.0,)
+    monkeypatch.setattr(look, '__defaults__', (0.1,))
 
 
 class Noise(Dataset):
