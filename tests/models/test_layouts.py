@@ -1,4 +1,4 @@
-"""Which weights of a file are taken, and under which names: parts, averages, every public naming."""
+"""Which weights of a file are taken, and under which names: parts, averages, public naming."""
 
 import argparse
 import copy
@@ -89,7 +89,7 @@ def test_mmrazor_distillation_checkpoint(single_teacher_distill):
         'one of student, teacher',
     ):
         recognise(payload, algorithm.teacher.state_dict())
-    with pytest.raises(LayoutError, match="no part 'search': .* one of student, teacher"):
+    with pytest.raises(LayoutError, match=r"no part 'search': .* one of student, teacher"):
         recognise(payload, algorithm.teacher.state_dict(), 'search')
 
 
@@ -241,7 +241,7 @@ def test_shortcut_is_downsample_only_where_the_model_says_so():
 
 def test_two_tensors_that_come_to_one_name():
     state = plain(network().state_dict())
-    with pytest.raises(LayoutError, match="two tensors for 'head.fc.bias'"):
+    with pytest.raises(LayoutError, match=r"two tensors for 'head.fc.bias'"):
         recognise({**state, 'linear.bias': torch.zeros(10)}, network().state_dict())
 
 
@@ -373,13 +373,13 @@ def test_load_teacher_gives_a_frozen_classifier_that_can_be_thawed(tmp_path, pai
 
 
 def test_load_teacher_says_what_is_wrong(tmp_path):
-    with pytest.raises(TypeError, match="model must be .* got 'resnet56'"):
+    with pytest.raises(TypeError, match=r"model must be .* got 'resnet56'"):
         mmdynakd.load_teacher('resnet56')
     with pytest.raises(
         ValueError, match="part='student' chooses among the networks of a checkpoint"
     ):
         mmdynakd.load_teacher(network_config(), part='student')
-    with pytest.raises(CheckpointError, match="Teacher 'big': .* is missing"):
+    with pytest.raises(CheckpointError, match=r"Teacher 'big': .* is missing"):
         mmdynakd.load_teacher(network_config(), tmp_path / 'no.pth', name='big')
     with pytest.raises(AttributeError, match="no attribute 'load_teachers'"):
         mmdynakd.load_teachers  # noqa: B018

@@ -44,7 +44,7 @@ def array_batch(n=6, classes=5, crop=True, seed=0):
 
 
 def as_samples(batch, augmented=True):
-    """The same as MMPretrain's loader gives it: images augmented on the host, one sample an image."""
+    """The same as from MMPretrain's loader: augmented on the host, one sample for each image."""
     images = batch['inputs']
     if augmented and 'crop' in batch:
         images = crop_flip(images, batch['crop'], batch['flip'], batch['padding'])

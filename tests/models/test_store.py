@@ -445,7 +445,7 @@ def test_structures_come_back():
 def test_a_record_without_a_row_a_sample_is_an_error(tmp_path):
     model = model_of(str(tmp_path))
     model.ensemble.record('t0', dict(type='Parameter', source='head.fc.weight'))
-    with pytest.raises(StoreError, match="teacher 't0'.*model.store=None"):
+    with pytest.raises(StoreError, match=r"teacher 't0'.*model.store=None"):
         runs(model, [0, 1])
 
 
@@ -481,7 +481,7 @@ def test_a_wrong_store_is_an_error_at_build_time(store, message):
 
 def test_a_path_that_is_no_folder_is_an_error(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(StoreError, match='set model.store.path'):
+    with pytest.raises(StoreError, match=r'set model\.store\.path'):
         runs(model_of(str(tmp_path / 'file')), [0])
 
 

@@ -1,4 +1,4 @@
-"""CIFAR backbones against the public networks that they stand for: names, counts, values, learning."""
+"""CIFAR backbones against the public networks they stand for: names, counts, values, learning."""
 
 import hashlib
 
