@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,33 +17,45 @@ class Choice:
     """Who teaches in one step.
 
     Attributes:
-        weights: ``{teacher: weight}`` of the teachers that must run; what the mix multiplies. A
-            weight is a number, a 0-dim tensor or (B,), one a sample. A draw has one teacher, of
-            weight 1.
-        scale: factor on the distillation loss (θ̂ in eq. 4), a number or (B,).
-        rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all; its
-            weight is 0 for the others.
-        per_loss: ``{loss name: weights}`` where a loss has weights of its own; needs mixed losses.
+        weights: ``{teacher: weight}`` for the teachers that must run; the mix multiplies by them. A
+            weight is a number, a 0-dim tensor, or (B,) with one weight per sample. A draw has one
+            teacher of weight 1.
+        scale: Factor on the distillation loss (θ̂ in eq. 4), a number or (B,).
+        rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where it does not
+            need to see all of them. Its weight is 0 for the others.
+        per_loss: ``{loss name: weights}`` for losses with weights of their own. They need
+            ``mix='losses'``.
+
+    Examples:
+        >>> drawn = Choice({'resnet56': 1.0}, scale=0.25)
+        >>> list(drawn.weights), drawn.scale
+        (['resnet56'], 0.25)
     """
 
-    weights: dict[str, Weight]
+    weights: Mapping[str, Weight]
     scale: Weight = 1.0
-    rows: dict[str, torch.Tensor] = field(default_factory=dict)
-    per_loss: dict[str, dict[str, Weight]] = field(default_factory=dict)
+    rows: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    per_loss: Mapping[str, Mapping[str, Weight]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule may look at once teachers and student have run; nothing has a gradient.
+    """What a rule may look at once teachers and student have run. Nothing in it has a gradient.
 
     Attributes:
         labels: (B,) class indices.
         student_logits: (B, C).
         teacher_logits: ``{teacher: (B, C)}``.
-        adapted_logits: maps a teacher to (B, C), its own classifier on the student's feature behind
-            that teacher's connector.
-        share: of this rank in the global batch, see
+        adapted_logits: Maps a teacher's name to (B, C): its classifier applied to the student's
+            feature, after that teacher's connector.
+        share: Share of this rank in the global batch, see
             :func:`mmdynakd.models.algorithms.batch.share_of`.
+
+    Examples:
+        >>> logits = torch.tensor([[2.0, 0.0]])
+        >>> seen = Evidence(torch.tensor([0]), logits, {'strong': 2 * logits}, {}.get)
+        >>> seen.teacher_logits['strong']
+        tensor([[4., 0.]])
     """
 
     labels: torch.Tensor
@@ -53,18 +66,29 @@ class Evidence:
 
 
 class Selection(nn.Module):
-    """Who teaches: by default all, with the weight 1/n.
+    """Say who teaches in a step. This base class employs all teachers with weight 1/n.
 
     Args:
-        teachers: names of the n teachers, in their order.
+        teachers: Names of the n teachers, in their order.
+
+    Attributes:
+        learnable: Whether its θ is searched.
+        needs_evidence: Whether :meth:`weigh` looks at what teachers and student say.
+        granularity: ``'step'`` or ``'sample'``, if each sample may have a teacher of its own.
 
     Raises:
-        ValueError: for no teachers, or repeated names.
+        ValueError: For no teachers, or repeated names.
+
+    Examples:
+        >>> from mmdynakd.functional import Draws
+        >>> selection = Selection(['strong', 'weak'])
+        >>> selection.choose(Draws(seed=0, step=0)).weights
+        {'strong': 0.5, 'weak': 0.5}
     """
 
     learnable = False
-    needs_evidence = False  # whether :meth:`weigh` looks at outputs
-    granularity = 'step'  # or 'sample': one teacher a sample
+    needs_evidence = False
+    granularity = 'step'
 
     def __init__(self, teachers: Sequence[str]) -> None:
         super().__init__()
@@ -72,7 +96,7 @@ class Selection(nn.Module):
         self.check_teachers()
 
     def check_teachers(self) -> None:
-        """Raises ValueError for no teachers, or repeated names."""
+        """Raise ValueError for no teachers, or repeated names."""
         if not self.teachers:
             raise ValueError('a selection needs at least one teacher')
         if len(set(self.teachers)) < len(self.teachers):
@@ -80,51 +104,72 @@ class Selection(nn.Module):
 
     @property
     def kind(self) -> str | None:
-        """What ``results.json`` calls it; None for one without teachers."""
+        """Its name in ``results.json``; None for a selection without teachers."""
         return type(self).__name__
 
     @property
     def needs_labels(self) -> bool:
+        """Whether :meth:`choose` or :meth:`weigh` looks at the labels."""
         return self.needs_evidence
 
     def choose(self, draws: Draws, labels: torch.Tensor | None = None) -> Choice:
-        """Before anything runs: who must run in this step, and, where they are known already, the
-        weights.
+        """Say who must run in this step, before anything runs.
 
         Args:
-            draws: the step's random numbers.
-            labels: (B,) class indices, on the batch's device, where ``needs_labels``.
+            draws: The step's random numbers.
+            labels: (B,) class indices on the batch's device, if ``needs_labels``.
+
+        Returns:
+            The choice, with its weights where they are known already.
         """
         return Choice(dict.fromkeys(self.teachers, 1 / len(self.teachers)))
 
     def weigh(self, choice: Choice, evidence: Evidence) -> Choice:
-        """After teachers and student ran, where ``needs_evidence``: the choice with its weights."""
+        """Give the choice its weights, after teachers and student ran, if ``needs_evidence``."""
         return choice
 
-    def summary(self) -> dict:
-        """What a report says of it, as JSON: numbers by name."""
+    def summary(self) -> dict[str, Any]:
+        """Return what a report says of it: JSON values by name."""
         return {}
 
-    def by_name(self, values: Mapping, key: str, complete: bool) -> list:
-        """The teachers' values in their order, absent ones 0.
+    def by_name(self, values: Mapping[str, Any], key: str, complete: bool) -> list[Any]:
+        """List values in the order of the teachers; absent ones are 0.
+
+        Args:
+            values: ``{teacher: value}``.
+            key: Name of the setting, for the message.
+            complete: Whether every teacher must have a value.
 
         Raises:
-            ValueError: for unknown names, or missing ones where ``complete``.
+            ValueError: For unknown names, or for missing ones where ``complete``.
         """
         unknown = unknown_names(values, self.teachers)
         missing = [t for t in self.teachers if t not in values] if complete else []
         if unknown or missing:
             raise ValueError(
-                f'{key} names the teachers {self.teachers}; unknown: [{unknown}], missing: '
-                f'{missing}'
+                f'{key} must use the names of the teachers {self.teachers}; '
+                f'unknown: [{unknown}], missing: {missing}'
             )
         return [values.get(t, 0.0) for t in self.teachers]
 
 
 def stacked(teachers: Sequence[str], evidence: Evidence) -> torch.Tensor:
-    """(n, B, C) logits of the teachers, in single precision at least."""
+    """Stack the teachers' logits, (n, B, C), in single precision or better.
+
+    Examples:
+        >>> half = torch.zeros(4, 10, dtype=torch.float16)
+        >>> seen = Evidence(torch.zeros(4), half, {'a': half, 'b': half}, {}.get)
+        >>> stacked(['a', 'b'], seen).shape, stacked(['a', 'b'], seen).dtype
+        (torch.Size([2, 4, 10]), torch.float32)
+    """
     return precise(torch.stack([evidence.teacher_logits[teacher] for teacher in teachers]))
 
 
 def precise(logits: torch.Tensor) -> torch.Tensor:
+    """Convert logits to float32, unless they are float64.
+
+    Examples:
+        >>> precise(torch.zeros(1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -1,11 +1,10 @@
-"""Cat(θ): learned (θ = softmax α) or fixed; one for all samples, or one a class."""
+"""Cat(θ), learned (θ = softmax α) or fixed, for all samples or for each class."""
 
-import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from torch import nn
 
 from mmdynakd.functional import (
@@ -21,50 +20,62 @@ from mmdynakd.functional.draws import GUMBEL
 from mmdynakd.registry import MODELS
 
 from .base import Choice, Selection
+from .settings import column, granularity_of, number, weighting
 
-WEIGHTINGS = ('paper', 'none', 'normalized')
-OLD_WEIGHTINGS = {True: 'paper', False: 'none'}  # as they were called
-GRANULARITIES = ('step', 'sample')
-MOST_CLASSES = 10**6
+Probs = str | Sequence[float] | Sequence[Sequence[float]] | Mapping[str, float | Sequence[float]]
+Theta = list[float] | list[list[float]]
 
 
 @MODELS.register_module()
 class CategoricalDistribution(Selection):
-    """Categorical distribution over the teachers; one is drawn a step, or a sample (DynaKD, eqs. 1
-    and 4).
+    """Categorical distribution over the teachers; one teacher is drawn per step or per sample.
+
+    Source: DynaKD, AAAI 2024, eqs. 1 and 4.
 
     Args:
-        teachers: names of the n teachers, in their order.
-        probs: None to learn θ = softmax(α / temperature), α initialised to 0 (uniform); or a fixed
-            θ: ``'uniform'``, the name of one teacher (one-hot), a sequence of n numbers, or
-            ``{teacher: probability}`` (absent ones are 0). With ``num_classes`` each probability
-            may be a list, one a class.
-        scores: ``{teacher: score}``: fixed θ proportional to the rank of the scores (SKDBERT's
-            teacher-rank with the teachers' accuracies, student-rank with their students').
-        weight_by_probability: factor on the loss: ``'paper'``, θ̂, the probability of the teacher
-            drawn (eq. 4); ``'none'``, 1; ``'normalized'``, θ̂ / Σθ², whose expectation is 1 at
-            every θ, so that lanes with different θ keep one loss scale.
-        granularity: ``'step'``, one draw for the whole batch; ``'sample'``, one a sample, each
-            teacher running once on its share: the cost of one teacher pass, and less variance in
-            the student's gradient.
-        num_classes: C makes θ class-conditional, Cat(θ_y) with a row a class y; ``granularity`` is
-            ``'sample'``.
-        temperature: t of θ = softmax(α / t): a higher one slows θ down.
+        teachers: Names of the n teachers, in their order.
+        probs: None learns θ = softmax(α / temperature), with α = 0 (uniform) at the start. A fixed
+            θ is ``'uniform'``, the name of one teacher (one-hot), a sequence of n numbers, or
+            ``{teacher: probability}`` (absent ones are 0). With ``num_classes``, each probability
+            may be a list with one number per class.
+        scores: ``{teacher: score}``: θ is fixed and proportional to the rank of the scores. With
+            the teachers' accuracies it is SKDBERT's teacher-rank, with their students' accuracies
+            its student-rank.
+        weight_by_probability: Factor on the loss. ``'paper'``: θ̂, the probability of the teacher
+            drawn (eq. 4). ``'none'``: 1. ``'normalized'``: θ̂ / Σθ², whose expectation is 1 for
+            every θ, so that lanes with different θ keep one scale of the loss.
+        granularity: ``'step'``: one draw for the whole batch. ``'sample'``: one draw per sample,
+            each teacher running once on its share. That costs one teacher pass, and the student's
+            gradient has less variance.
+        num_classes: C makes θ class-conditional: Cat(θ_y), with one row per class y. The
+            ``granularity`` is then ``'sample'``.
+        temperature: t of θ = softmax(α / t). A higher t slows θ down.
         entropy_weight: λ: the upper step minimises ``L_val − λ H(θ)``, H in nats (mean over the
             classes).
         gumbel_temperature: τ: the upper step mixes with Gumbel-softmax weights ``softmax((log θ +
-            g) / τ)`` (Jang et al. and Maddison et al., ICLR 2017), g one draw a step or a sample,
-            instead of θ itself.
+            g) / τ)`` instead of θ, with one g per step or per sample (Jang et al. and Maddison et
+            al., ICLR 2017).
 
     Raises:
-        ValueError: for no teachers, repeated or unknown names, a θ that is no simplex, or an option
-            of another value.
+        ValueError: For no teachers, repeated or unknown names, a θ that is not a distribution, or
+            an option with another value.
+
+    Examples:
+        >>> from mmdynakd.functional import Draws
+        >>> theta = CategoricalDistribution(['strong', 'weak'], probs=[0.75, 0.25])
+        >>> theta.choose(Draws(seed=0, step=0))
+        Choice(weights={'strong': 1.0}, scale=0.75, rows={}, per_loss={})
+        >>> ranked = CategoricalDistribution(['a', 'b', 'c'], scores=dict(a=70, b=60, c=60))
+        >>> ranked.by_teacher()
+        {'a': 0.5, 'b': 0.25, 'c': 0.25}
+        >>> CategoricalDistribution(['strong', 'weak']).theta()
+        tensor([0.5000, 0.5000], grad_fn=<SoftmaxBackward0>)
     """
 
     def __init__(
         self,
         teachers: Sequence[str],
-        probs: str | Sequence | Mapping | None = None,
+        probs: Probs | None = None,
         scores: Mapping[str, float] | None = None,
         weight_by_probability: str = 'paper',
         granularity: str | None = None,
@@ -74,71 +85,67 @@ class CategoricalDistribution(Selection):
         gumbel_temperature: float | None = None,
     ) -> None:
         super().__init__(teachers)
-        self.weight_by_probability = _weighting(weight_by_probability)
+        self.weight_by_probability = weighting(weight_by_probability)
         if probs is not None and scores is not None:
             raise ValueError('give probs or scores, not both')
-        self.granularity = _granularity(granularity, num_classes)
-        self.temperature = _number('temperature', temperature, positive=True)
-        self.entropy_weight = _number('entropy_weight', entropy_weight, positive=False)
+        self.granularity = granularity_of(granularity, num_classes)
+        self.temperature = number('temperature', temperature, positive=True)
+        self.entropy_weight = number('entropy_weight', entropy_weight, positive=False)
         self.gumbel_temperature = (
             None
             if gumbel_temperature is None
-            else _number('gumbel_temperature', gumbel_temperature, positive=True)
+            else number('gumbel_temperature', gumbel_temperature, positive=True)
         )
         self.num_classes = num_classes
         if scores is not None:
             probs = rank_weights(self.by_name(scores, 'scores', complete=True))
         self.learnable = probs is None
-        if self.learnable:
-            shape = (
-                (len(self.teachers),) if num_classes is None else (num_classes, len(self.teachers))
-            )
-            self.alpha = nn.Parameter(torch.zeros(shape))
+        if probs is None:
+            n = len(self.teachers)
+            self.alpha = nn.Parameter(torch.zeros(n if num_classes is None else (num_classes, n)))
         else:
             # A plain list, not a buffer: nothing may round it, move it or overwrite it on load.
             self._fixed = self._resolve(probs)
 
     @property
     def needs_labels(self) -> bool:
+        """Whether each sample has a draw, or a θ, of its own."""
         return self.granularity == 'sample'
 
-    def _resolve(self, probs: str | Sequence | Mapping) -> list:
+    def _resolve(self, probs: Any) -> Theta:
         n, rows = len(self.teachers), self.num_classes or 1
         if isinstance(probs, str):
             probs = [1 / n] * n if probs == 'uniform' else {probs: 1.0}
         if isinstance(probs, Mapping):
             probs = self.by_name(probs, 'probs', complete=False)
-            probs = (
-                list(zip(*(_column(value, rows) for value in probs))) if self.num_classes else probs
-            )
+            if self.num_classes:
+                probs = list(zip(*(column(value, rows) for value in probs)))
         if self.num_classes is None:
             return as_simplices([probs], 1, n)[0]
-        whole = (
+        by_class = (
             isinstance(probs, Sequence)
             and len(probs) == rows
             and all(isinstance(row, Sequence) for row in probs)
         )
-        return as_simplices(probs if whole else [probs] * rows, rows, n)
+        return as_simplices(probs if by_class else [probs] * rows, rows, n)
 
-    def probs(self) -> list:
-        """θ, n float64 numbers in the teachers' order; a list of them a class where
-        ``num_classes``.
-        """
+    def probs(self) -> Theta:
+        """Return θ, n float64 numbers in the teachers' order, or C lists of them, one per class."""
         if not self.learnable:
             return self._fixed
-        return torch.softmax(self.alpha.detach().double() / self.temperature, dim=-1).tolist()
+        theta: Theta = torch.softmax(self.alpha.detach().double() / self.temperature, -1).tolist()
+        return theta
 
-    def by_teacher(self) -> dict[str, float | list[float]]:
-        """``{teacher: θ_i}``, or ``{teacher: [θ_i of each class]}``: what ``probs`` takes again."""
-        probs = self.probs()
-        columns = probs if self.num_classes is None else [list(column) for column in zip(*probs)]
-        return dict(zip(self.teachers, columns))
+    def by_teacher(self) -> dict[str, Any]:
+        """Return ``{teacher: θ_i}`` or ``{teacher: [θ_i of each class]}``, as ``probs`` takes it."""
+        return dict(zip(self.teachers, np.asarray(self.probs()).T.tolist()))
 
     def marginal(self) -> dict[str, float]:
-        """``{teacher: θ_i}``, the mean over the classes where there are several rows."""
+        """Return ``{teacher: θ_i}``, the mean over the classes where there are several rows."""
         return {teacher: float(np.mean(value)) for teacher, value in self.by_teacher().items()}
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
+        """Return θ, its entropy in nats, and the factor on the loss."""
         return dict(
             theta=self.by_teacher(),
             entropy=entropy(self.probs()),
@@ -146,16 +153,12 @@ class CategoricalDistribution(Selection):
         )
 
     def choose(self, draws: Draws, labels: torch.Tensor | None = None) -> Choice:
-        """The teacher drawn, with its weight in the loss; of each sample where
-        ``granularity='sample'``.
-        """
+        """Draw one teacher, or one per sample, with the factor on the loss."""
         if self.granularity == 'sample':
-            return self._choose_per_sample(draws, labels)
-        probs = self.probs()
-        index = invert_cdf(probs, draws.uniform())
-        return Choice(
-            {self.teachers[index]: 1.0}, float(self._scale(np.array([probs]), np.array([index]))[0])
-        )
+            return self._choose_per_sample(draws, _given(labels))
+        theta = np.array([self.probs()])
+        index = invert_cdf(theta[0], draws.uniform())
+        return Choice({self.teachers[index]: 1.0}, float(self._scale(theta, np.array([index]))[0]))
 
     def _choose_per_sample(self, draws: Draws, labels: torch.Tensor) -> Choice:
         theta = np.asarray(self.probs())
@@ -175,95 +178,49 @@ class CategoricalDistribution(Selection):
         )
 
     def _scale(self, theta: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """θ̂ of each row of θ (B, n) at the index drawn (B,), as ``weight_by_probability`` wants
-        it.
-        """
+        """Factor on the loss, (B,), from each row of θ (B, n) and the index drawn (B,)."""
         if self.weight_by_probability == 'none':
             return np.ones(len(index))
-        scale = np.take_along_axis(theta, index[:, None], axis=1)[:, 0]
-        return (
-            scale / (theta**2).sum(axis=1) if self.weight_by_probability == 'normalized' else scale
-        )
+        scale: np.ndarray = np.take_along_axis(theta, index[:, None], axis=1)[:, 0]
+        if self.weight_by_probability == 'normalized':
+            return np.asarray(scale / (theta**2).sum(axis=1))
+        return scale
 
     def theta(self) -> torch.Tensor:
-        """θ, (n,) or (C, n), with gradient to α."""
+        """Return θ, (n,) or (C, n), with a gradient to α."""
         return torch.softmax(self.alpha / self.temperature, dim=-1)
 
     def relax(
         self, theta: torch.Tensor, draws: Draws | None = None, labels: torch.Tensor | None = None
     ) -> Choice:
-        """All teachers, weighted by ``theta`` with gradient: the continuous relaxation (eq. 3).
+        """Employ all teachers, weighted by ``theta`` with gradient: the relaxation of eq. 3.
 
         Args:
             theta: (n,) or (C, n).
-            draws: the step's random numbers, for the Gumbel noise.
-            labels: (B,) class indices, where θ or the noise is one a sample.
+            draws: The step's random numbers, for the Gumbel noise.
+            labels: (B,) class indices, if θ or the noise differs between samples.
         """
         if self.num_classes:
-            theta = theta[labels]
+            theta = theta[_given(labels)]
         if self.gumbel_temperature is not None:
-            n = len(self.teachers)
-            noise = (
-                draws.per_sample(len(labels), n, GUMBEL)
-                if self.granularity == 'sample'
-                else draws.uniforms(n, GUMBEL)
-            )
-            noise = torch.from_numpy(gumbel(noise)).to(theta)
+            noise = torch.from_numpy(gumbel(self._noise(_given(draws), labels))).to(theta)
             theta = torch.softmax((theta.log() + noise) / self.gumbel_temperature, dim=-1)
         return Choice(dict(zip(self.teachers, theta.unbind(-1))))
 
+    def _noise(self, draws: Draws, labels: torch.Tensor | None) -> np.ndarray:
+        """Uniform numbers, (n,) of the step or (B, n) of its samples."""
+        n = len(self.teachers)
+        if self.granularity == 'sample':
+            return draws.per_sample(len(_given(labels)), n, GUMBEL)
+        return draws.uniforms(n, GUMBEL)
+
     def regularizer(self, theta: torch.Tensor) -> torch.Tensor:
-        """``−λ H(θ)``, to be added to the upper loss."""
-        return -self.entropy_weight * torch.special.entr(theta).sum(-1).mean()
+        """Return ``−λ H(θ)``, a scalar to be added to the upper loss."""
+        entropies: torch.Tensor = torch.special.entr(theta).sum(-1)
+        return -self.entropy_weight * entropies.mean()
 
 
-def _weighting(value: object) -> str:
-    """One of ``WEIGHTINGS``; True and False, its old values, still count and are warned of."""
-    if isinstance(value, str) and value in WEIGHTINGS:
-        return value
-    if isinstance(value, (bool, int, np.bool_)) and value in (0, 1):
-        new = OLD_WEIGHTINGS[bool(value)]
-        print_log(
-            f'weight_by_probability={value!r} is deprecated and will be an error in the next '
-            f'version: write weight_by_probability={new!r}',
-            'current',
-            logging.WARNING,
-        )
-        return new
-    raise ValueError(f'weight_by_probability must be one of {WEIGHTINGS}, got {value!r}')
-
-
-def _granularity(granularity: str | None, num_classes: int | None) -> str:
-    if num_classes is not None and (
-        isinstance(num_classes, bool)
-        or not isinstance(num_classes, int)
-        or not 1 <= num_classes <= MOST_CLASSES
-    ):
-        raise ValueError(
-            f'num_classes must be an integer from 1 to {MOST_CLASSES}, got {num_classes!r}'
-        )
-    granularity = granularity or ('sample' if num_classes else 'step')
-    if granularity not in GRANULARITIES or (num_classes and granularity == 'step'):
-        raise ValueError(
-            f"granularity must be one of {GRANULARITIES}, and 'sample' where num_classes is given, "
-            f'got {granularity!r}'
-        )
-    return granularity
-
-
-def _number(key: str, value: float, positive: bool) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-    if not good or value < 0 or (positive and value == 0):
-        raise ValueError(
-            f'{key} must be a finite number {"> 0" if positive else ">= 0"}, got {value!r}'
-        )
-    return float(value)
-
-
-def _column(value: float | Sequence[float], rows: int) -> Sequence[float]:
-    """A teacher's probability in every class."""
-    if not isinstance(value, Sequence):
-        return [value] * rows
-    if len(value) != rows:
-        raise ValueError(f'probs of {len(value)} classes, where num_classes={rows}')
+def _given(value: Any) -> Any:
+    if value is None:
+        raise ValueError('this selection needs the labels and the draws of the step')
     return value

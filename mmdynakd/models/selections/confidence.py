@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from mmdynakd.functional.mixing import Weight
 from mmdynakd.functional.weightings import confidence_weights
 from mmdynakd.registry import MODELS
 
@@ -13,16 +14,26 @@ from .base import Choice, Evidence, Selection, stacked
 
 @MODELS.register_module()
 class ConfidenceAware(Selection):
-    """CA-MKD: by sample, a teacher weighs more the closer it is to the label, see
-    :func:`confidence_weights`.
+    """CA-MKD: for each sample, a teacher weighs more the closer it is to the label.
 
-    The lane needs ``mix='losses'`` and losses with ``reduction='none'``.
+    See :func:`confidence_weights` for the equation. The lane needs ``mix='losses'`` and losses with
+    ``reduction='none'``.
+
+    Source: Zhang et al., "Confidence-Aware Multi-Teacher Knowledge Distillation", ICASSP 2022.
 
     Args:
-        teachers: names of the n teachers.
-        feature_losses: names of the losses that compare features: they are weighted by how well a
-            teacher's own classifier reads the student's feature, behind that teacher's connector.
-        as_in_code: divides by n once more, as the public code does.
+        teachers: Names of the n teachers.
+        feature_losses: Names of the losses that compare features. Their weights depend on how well
+            a teacher's own classifier reads the student's feature, after that teacher's connector.
+        as_in_code: Divide by n once more, as the public code does.
+
+    Examples:
+        >>> sure, unsure = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+        >>> logits = {'sure': sure, 'unsure': unsure}
+        >>> seen = Evidence(torch.tensor([0]), sure, logits, lambda teacher: sure)
+        >>> choice = ConfidenceAware(['sure', 'unsure']).weigh(Choice({}), seen)
+        >>> {name: round(float(weight), 2) for name, weight in choice.weights.items()}
+        {'sure': 0.67, 'unsure': 0.33}
     """
 
     needs_evidence = True
@@ -35,6 +46,7 @@ class ConfidenceAware(Selection):
         self.factor = 1 / len(self.teachers) if as_in_code else 1.0
 
     def weigh(self, choice: Choice, evidence: Evidence) -> Choice:
+        """Weigh the teachers of each sample by their cross entropy with its label."""
         weights = self._weights(stacked(self.teachers, evidence), evidence.labels)
         if not self.feature_losses:
             return replace(choice, weights=weights)
@@ -42,5 +54,5 @@ class ConfidenceAware(Selection):
         own = self._weights(adapted, evidence.labels)
         return replace(choice, weights=weights, per_loss=dict.fromkeys(self.feature_losses, own))
 
-    def _weights(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _weights(self, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Weight]:
         return dict(zip(self.teachers, self.factor * confidence_weights(logits, labels)))

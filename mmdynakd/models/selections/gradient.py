@@ -13,19 +13,30 @@ from .base import Choice, Evidence, Selection, precise, stacked
 
 @MODELS.register_module()
 class GradientSpace(Selection):
-    """AEKD: by step, the weights under which the teachers' gradients agree, see
-    :func:`min_norm_weights`.
+    """AEKD: in each step, the weights under which the teachers' gradients agree.
 
-    The gradients are those of KL at temperature ``tau`` with respect to the student's logits,
-    averaged over the batch and over the processes.
+    See :func:`min_norm_weights` for the problem that is solved. The gradients are those of the KL
+    divergence at temperature ``tau`` with respect to the student's logits, averaged over the batch
+    and over the processes.
+
+    Source: Du et al., NeurIPS 2020.
 
     Args:
-        teachers: names of the n teachers.
-        tau: temperature of the distillation loss.
+        teachers: Names of the n teachers.
+        tau: Temperature of the distillation loss.
         max_weight: C, the tolerance of disagreement; 0.6 in the authors' code.
 
     Raises:
-        ValueError: for a ``tau`` or ``max_weight`` that is not positive.
+        ValueError: If ``tau`` or ``max_weight`` is not positive.
+
+    Examples:
+        >>> import torch
+        >>> near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[9.0, 0.0]])
+        >>> logits = {'near': near, 'far': far}
+        >>> seen = Evidence(torch.tensor([0]), torch.zeros(1, 2), logits, lambda teacher: near)
+        >>> weights = GradientSpace(['near', 'far'], max_weight=0.6).weigh(Choice({}), seen).weights
+        >>> {name: round(float(weight), 3) for name, weight in weights.items()}
+        {'near': 0.6, 'far': 0.4}
     """
 
     needs_evidence = True
@@ -37,6 +48,7 @@ class GradientSpace(Selection):
         self.tau, self.max_weight = tau, max_weight
 
     def weigh(self, choice: Choice, evidence: Evidence) -> Choice:
+        """Weigh the teachers of the global batch by their gradients."""
         gradients = kd_gradients(
             precise(evidence.student_logits), stacked(self.teachers, evidence), self.tau
         )

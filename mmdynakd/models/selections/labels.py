@@ -1,4 +1,4 @@
-"""No teacher: the labels are all that a student learns from."""
+"""No teacher: the student learns from the labels only."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from .base import Choice, Selection
 
 @MODELS.register_module()
 class LabelsOnly(Selection):
-    """Nobody teaches: the student learns from the labels only.
+    """Nobody teaches, so the student learns from the labels only.
 
-    A lane with ``selection=None`` has it.
+    A lane with ``selection=None`` gets this selection.
 
     Args:
-        teachers: ignored; here because every selection is given the names of the teachers.
+        teachers: Ignored. Every selection is built with the names of the teachers.
 
     Examples:
         >>> from mmdynakd.functional import Draws
@@ -33,12 +33,12 @@ class LabelsOnly(Selection):
 
     @property
     def kind(self) -> None:
-        """None: ``results.json`` says ``selection: null`` of such a lane."""
+        """None, so ``results.json`` says ``selection: null`` for such a lane."""
         return None
 
     def check_teachers(self) -> None:
-        """Needs no teacher."""
+        """Accept the empty list of teachers."""
 
     def choose(self, draws: Draws, labels: torch.Tensor | None = None) -> Choice:
-        """No teacher, whatever the draws."""
+        """Choose no teacher, whatever the draws."""
         return Choice({})

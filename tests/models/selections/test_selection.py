@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toys import at
 
 from mmdynakd.functional import invert_cdf, uniform
-from mmdynakd.models.selections import CategoricalDistribution, Choice, categorical
+from mmdynakd.models.selections import CategoricalDistribution, Choice, settings
 from mmdynakd.registry import MODELS
 
 NAMES = ['big', 'mid', 'small']
@@ -79,7 +79,10 @@ def test_learned_theta_is_softmax_alpha(alpha):
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(probs='huge'), r"names the teachers \['big', 'mid', 'small'\]; unknown: \['huge'\]"),
+        (
+            dict(probs='huge'),
+            r"the names of the teachers \['big', 'mid', 'small'\]; unknown: \['huge'\]",
+        ),
         (dict(probs=dict(big=0.5, huge=0.5)), r"unknown: \['huge'\]"),
         (dict(probs=dict(big=0.5)), 'sums to 0.5'),
         (dict(probs={}), 'sums to 0'),
@@ -171,7 +174,7 @@ def test_the_default_weighting_is_the_papers():
 )
 def test_the_old_booleans_still_work_and_say_the_new_word(old, new, monkeypatch):
     said = []
-    monkeypatch.setattr(categorical, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr(settings, 'print_log', lambda text, *_: said.append(text))
     made, same = (dist([0.2, 0.3, 0.5], weight_by_probability=value) for value in (old, new))
     assert made.choose(at(0.3)) == same.choose(at(0.3))
     assert made.summary() == same.summary()
@@ -220,3 +223,11 @@ def test_a_learned_theta_survives_a_state_dict():
     made.alpha.data = torch.tensor([0.2, 0.5, -1.0])
     other.load_state_dict(made.state_dict())
     assert other.probs() == made.probs() != [1 / 3] * 3
+
+
+def test_nobody_teaches_where_labels_are_all():
+    nobody = MODELS.build(dict(type='mmdynakd.LabelsOnly', teachers=NAMES))
+    assert nobody.choose(at(0.3)) == Choice({})
+    assert (nobody.teachers, nobody.kind, nobody.summary()) == ([], None, {})
+    assert not (nobody.learnable or nobody.needs_labels or nobody.needs_evidence)
+    assert nobody.state_dict() == {}
