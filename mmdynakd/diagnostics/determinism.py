@@ -1,4 +1,4 @@
-"""Whether a run that is killed again and again ends as one that is left alone."""
+"""Whether a run that is killed again and again ends as an undisturbed one does."""
 
 import os
 import os.path as osp
@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -17,7 +18,7 @@ from mmdynakd.safe_load import read_checkpoint
 from mmdynakd.workdir.checkpoints import saved_checkpoints
 
 FILES = ('candidates.json', 'theta.csv', 'results.json')
-SHARE = 0.5  # of the whole run's time, the longest that a run is left before it is killed
+SHARE = 0.5  # of an undisturbed run's time: the latest moment of a kill
 OF_ONE_RUN = {'meta', 'message_hub'}  # dates, speeds and paths
 
 
@@ -28,21 +29,31 @@ def compare(
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> dict[str, bool]:
-    """Trains twice from one config, once with ``kills`` kills at random moments; ``{what: whether
-    it is equal}``.
+    """Train twice from one config, once with kills at random moments, and compare the ends.
 
-    Each run is a process of its own, forked from this one, which must not have touched a GPU. What
-    they say goes to ``whole.log`` and ``killed.log`` in ``folder``.
+    Each run is a process of its own, forked from this one, which must not have touched a GPU. Their
+    output goes to ``whole.log`` and ``killed.log`` in ``folder``.
 
     Args:
         train: trains into a work dir; called again after each kill.
         folder: for the two work dirs, ``whole`` and ``killed``.
-        kills: SIGKILLs that are sent before the run may end; fewer where it ends before.
+        kills: number of SIGKILLs to send; fewer are sent where the run ends before.
         seed: of the moments.
         say: told what happens.
 
+    Returns:
+        ``{what: whether it is equal}``, see :func:`outcome`.
+
     Raises:
-        RuntimeError: if a run fails by itself; the message names its log.
+        RuntimeError: a run fails by itself; the message names its log.
+
+    Examples:
+        >>> import tempfile
+        >>> def train(work):
+        ...     os.makedirs(work, exist_ok=True)
+        ...     _ = Path(work, 'results.json').write_text('{}')
+        >>> compare(train, tempfile.mkdtemp(), kills=0, say=lambda text: None)
+        {'results.json': True}
     """
     whole, killed = osp.join(folder, 'whole'), osp.join(folder, 'killed')
     os.makedirs(folder, exist_ok=True)
@@ -62,8 +73,27 @@ def interrupt(
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> int:
-    """Trains into ``work_dir``, killed up to ``kills`` times after at most ``longest`` seconds; how
-    often it was.
+    """Train into a work dir, killed at random moments, until the run comes to its end.
+
+    Args:
+        train: trains into a work dir.
+        work_dir: the same for each attempt.
+        kills: number of kills at most.
+        longest: seconds after which an attempt is killed, at most.
+        seed: of the moments.
+        say: told what happens.
+
+    Returns:
+        How often it was killed.
+
+    Raises:
+        RuntimeError: the run fails by itself.
+
+    Examples:
+        >>> import tempfile
+        >>> interrupt(lambda work: None, tempfile.mkdtemp(), kills=0, longest=0)
+        0 kills, then its end
+        0
     """
     chance, sent = random.Random(seed), 0
     while sent < kills:
@@ -79,14 +109,36 @@ def interrupt(
 
 
 def differences(first: str, second: str) -> dict[str, bool]:
-    """``{what: whether two work dirs are equal in it}``."""
+    """Compare what two work dirs ended with: ``{what: whether it is equal}``.
+
+    Examples:
+        >>> differences('no/such/folder', 'nor/this')
+        {}
+    """
     one, two = dict(outcome(first)), dict(outcome(second))
     return {name: one.get(name) == two.get(name) for name in sorted({*one, *two})}
 
 
 def attempt(train: Callable[[str], None], work_dir: str, patience: float | None = None) -> bool:
-    """Trains in a process of its own, killed after ``patience`` seconds; whether it came to its
-    end.
+    """Train in a process of its own, killed after some seconds.
+
+    Args:
+        train: trains into a work dir.
+        work_dir: of the run; its log lies beside it.
+        patience: seconds; None waits for the end.
+
+    Returns:
+        Whether the run came to its end.
+
+    Raises:
+        RuntimeError: the run failed by itself.
+
+    Examples:
+        >>> import tempfile
+        >>> attempt(lambda work: None, tempfile.mkdtemp())
+        True
+        >>> attempt(lambda work: time.sleep(60), tempfile.mkdtemp(), patience=0.01)
+        False
     """
     child = os.fork()
     if child == 0:
@@ -128,8 +180,14 @@ def _log(work_dir: str) -> str:
 
 
 def outcome(work_dir: str) -> Iterator[tuple[str, str]]:
-    """``(name, fingerprint)`` of all that a run ends with: its files, and each part of its stages'
-    last checkpoints.
+    """``(name, fingerprint)`` of everything that a run ends with.
+
+    That is its files, the weights of its exported student, and each part of the last checkpoints of
+    its stages.
+
+    Examples:
+        >>> list(outcome('no/such/folder'))
+        []
     """
     for name in FILES:
         path = osp.join(work_dir, name)
@@ -138,10 +196,15 @@ def outcome(work_dir: str) -> Iterator[tuple[str, str]]:
                 yield name, fingerprint(file.read())
     student = osp.join(work_dir, 'student.pth')
     if osp.exists(student):
-        yield 'student.pth', fingerprint(read_checkpoint(Path(student))['state_dict'])
+        yield 'student.pth', fingerprint(_parts(student)['state_dict'])
     for stage in ('', 'evaluation'):
         newest = saved_checkpoints(Config(dict(work_dir=osp.join(work_dir, stage))))
         if newest:
-            for part, value in read_checkpoint(Path(newest[0])).items():
+            for part, value in _parts(newest[0]).items():
                 if part not in OF_ONE_RUN:
                     yield osp.join(stage, osp.basename(newest[0]), part), fingerprint(value)
+
+
+def _parts(checkpoint: str) -> Mapping[str, Any]:
+    found: Any = read_checkpoint(Path(checkpoint))
+    return dict(found)

@@ -1,15 +1,21 @@
-"""From an exception of a run to words for who wrote the config: the key, its place, and what was
-meant.
-"""
+"""From an exception to words for whoever wrote the config: the key, its place, what was meant."""
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS, Registry
 
+from mmdynakd.compat.tracebacks import (
+    Frames,
+    absent_optimizer,
+    component_in_making,
+    config_at_hand,
+    config_line,
+    registry_at_work,
+)
 from mmdynakd.errors import UserError, frames_of
 from mmdynakd.names import nearest, suggestion
 
@@ -30,6 +36,12 @@ def explain(error: BaseException, cfg: Config | None = None) -> str:
         error: as it was caught.
         cfg: the config in which to look for the place; by default the first that was at hand where
             the error passed.
+
+    Examples:
+        >>> explain(UserError('there is no config file a.py'))
+        'there is no config file a.py'
+        >>> explain(KeyError('type'))
+        "the key 'type' is missing"
     """
     if isinstance(error, UserError):
         return str(error)
@@ -37,30 +49,21 @@ def explain(error: BaseException, cfg: Config | None = None) -> str:
         return _syntax(error)
     frames = list(frames_of(error))
     if cfg is None:
-        cfg = next(
-            (f.f_locals['cfg'] for f, _ in frames if isinstance(f.f_locals.get('cfg'), Config)),
-            None,
-        )
-    if isinstance(error, TypeError) and UNEXPECTED.match(str(error)):
-        return _unexpected(error, frames, cfg)
-    if isinstance(error, TypeError) and MISSING.match(str(error)):
-        return _missing(error, frames, cfg)
-    if isinstance(error, KeyError) and error.args and ABSENT.match(str(error.args[0])):
-        registries = [
-            f.f_locals['registry']
-            for f, _ in frames
-            if isinstance(f.f_locals.get('registry'), Registry)
-        ]
-        return _absent(
-            ABSENT.match(str(error.args[0])).group(1), registries[-1] if registries else None, cfg
-        )
-    for (
-        frame,
-        _,
-    ) in frames:  # MMEngine looks an optimizer up by itself, and does not look whether it is there
-        if 'optimizer_cls' in frame.f_locals and frame.f_locals['optimizer_cls'] is None:
-            return _absent(frame.f_locals['optimizer_cfg']['type'], OPTIMIZERS, cfg)
-    return _in_config(frames) + _plain(error)
+        cfg = config_at_hand(frames)
+    return _of_component(error, frames, cfg) or _in_config(frames) + _plain(error)
+
+
+def _of_component(error: BaseException, frames: Frames, cfg: Config | None) -> str | None:
+    """A mistake about a component that was to be built; None for any other."""
+    text = str(error.args[0]) if error.args else ''
+    if isinstance(error, TypeError) and (unexpected := UNEXPECTED.match(str(error))):
+        return _unexpected(unexpected, frames, cfg)
+    if isinstance(error, TypeError) and (missing := MISSING.match(str(error))):
+        return _missing(error, missing.group(1), frames, cfg)
+    if isinstance(error, KeyError) and (absent := ABSENT.match(text)):
+        return _absent(absent.group(1), registry_at_work(frames), cfg)
+    optimizer = absent_optimizer(frames)
+    return None if optimizer is None else _absent(optimizer, OPTIMIZERS, cfg)
 
 
 def _plain(error: BaseException) -> str:
@@ -77,99 +80,83 @@ def _plain(error: BaseException) -> str:
 
 
 def _syntax(error: SyntaxError) -> str:
-    cause = error
+    if error.lineno:
+        return f'{error.filename}, line {error.lineno}: {error.msg}'
+    cause = error  # MMEngine raises it anew, without the line
     while cause.lineno is None and isinstance(cause.__context__, SyntaxError):
         cause = cause.__context__
-    text = str(error.msg if error.lineno else error)
-    return (
-        f'{error.filename}, line {error.lineno}: {text}'
-        if error.lineno
-        else f'{text} (line {cause.lineno})'
-    )
+    return f'{error} (line {cause.lineno})'
 
 
-def _in_config(frames: list) -> str:
+def _in_config(frames: Frames) -> str:
     """``FILE, line N: `` of the innermost line of a config file that was running."""
-    running = [(frame, line) for frame, line in frames if frame.f_code.co_name == '_file2dict']
-    if not running:
+    place = config_line(frames)
+    if place is None:
         return ''
-    deeper = frames[frames.index(running[-1]) + 1 :]
-    lines = [
-        (frame.f_code.co_filename, line)
-        for frame, line in deeper
-        if frame.f_code.co_name == '<module>'
-    ]
-    filename = running[-1][0].f_locals.get('filename')
-    return f'{lines[-1][0]}, line {lines[-1][1]}: ' if lines else f'{filename}: '
+    file, line = place
+    return f'{file}: ' if line is None else f'{file}, line {line}: '
 
 
 # --- components -----------------------------------------------------------------------------------
 
 
-def _unexpected(error: TypeError, frames: list, cfg: Config | None) -> str:
-    owner, function, key = UNEXPECTED.match(str(error)).groups()
-    node, component = _built(frames, key) or ({}, None)
+def _unexpected(found: re.Match[str], frames: Frames, cfg: Config | None) -> str:
+    owner, function, key = found.groups()
+    node, component = component_in_making(frames, key) or ({}, None)
     if component is None:  # called without a registry
         name, inside = owner or function, frames[-1][0]
         component = inside.f_globals.get(name) or getattr(inside.f_locals.get('self'), name, None)
     else:
         name = node.get('type', component)
-    name = name if isinstance(name, str) else getattr(name, '__name__', str(name))
+    if not isinstance(name, str):
+        name = getattr(name, '__name__', str(name))
     known = accepted(component) if callable(component) else []
     takes = f'; it takes {", ".join(known)}' if known else ''
-    return f'{_place(cfg, key, node.get("type"))}{name} takes no {key!r}{suggestion(key, known)}{takes}'
+    place = _place(cfg, key, node.get('type'))
+    return f'{place}{name} takes no {key!r}{suggestion(key, known)}{takes}'
 
 
-def _missing(error: TypeError, frames: list, cfg: Config | None) -> str:
-    node, component = _built(frames, None) or ({}, None)
+def _missing(error: TypeError, arguments: str, frames: Frames, cfg: Config | None) -> str:
+    node, component = component_in_making(frames) or ({}, None)
     if component is None:
         return f'TypeError: {error}'
     name = node['type'] if isinstance(node.get('type'), str) else component.__name__
-    return (
-        f'{_place(cfg, "type", node.get("type"))}{name} needs '
-        f'{MISSING.match(str(error)).group(1)}; it takes '
-        f'{", ".join(accepted(component))}'
-    )
+    place = _place(cfg, 'type', node.get('type'))
+    return f'{place}{name} needs {arguments}; it takes {", ".join(accepted(component))}'
 
 
 def _absent(name: str, registry: Registry | None, cfg: Config | None) -> str:
     known = names_in(registry) if registry else []
     scope, _, plain = name.rpartition('.')
-    near = nearest(
-        plain, {full.rpartition('.')[2] for full in known if full.rpartition('.')[0] == scope}
-    ) or nearest(plain, {full.rpartition('.')[2] for full in known})
+    by_scope = [full.rpartition('.') for full in known]
+    near = nearest(plain, {last for first, _, last in by_scope if first == scope}) or nearest(
+        plain, {last for _, _, last in by_scope}
+    )
     full = next((full for full in known if full.rpartition('.')[2] == near), near)
     meant = f' (did you mean {full!r}?)' if near else ''
     kind = f' among the {registry.name}s' if registry else ''
     return (
         f'{_place(cfg, "type", name)}there is no {name!r}{kind}{meant}; a component of your own '
-        'must be imported: '
-        "custom_imports=dict(imports=['your.module'])"
+        "must be imported: custom_imports=dict(imports=['your.module'])"
     )
 
 
-def _built(frames: list, key: str | None) -> tuple[Mapping, Any] | None:
-    """Config and class of the innermost component in the making that was given ``key``."""
-    for frame, _ in reversed(frames):
-        inside = frame.f_locals
-        if (
-            frame.f_code.co_name == 'build_from_cfg'
-            and 'obj_cls' in inside
-            and (key is None or key in inside['args'])
-        ):
-            return inside['cfg'], inside['obj_cls']
-    return None
+def accepted(component: Callable[..., Any]) -> list[str]:
+    """The arguments that a class or function takes by name.
 
+    Those that ``**kwargs`` passes on to the bases of a class count too.
 
-def accepted(component: Any) -> list[str]:
-    """The arguments that a class or function takes by name, those that ``**kwargs`` passes on to
-    its bases too.
+    Examples:
+        >>> class Base:
+        ...     def __init__(self, depth): ...
+        >>> class Net(Base):
+        ...     def __init__(self, width=1, **kwargs): ...
+        >>> accepted(Net)
+        ['width', 'depth']
     """
-    makers = (
-        [c.__init__ for c in inspect.getmro(component) if '__init__' in vars(c)]
-        if inspect.isclass(component)
-        else [component]
-    )
+    makers = [component]
+    if inspect.isclass(component):
+        makers = [vars(c)['__init__'] for c in inspect.getmro(component) if '__init__' in vars(c)]
     names: list[str] = []
     for maker in makers:
         try:
@@ -184,23 +171,27 @@ def accepted(component: Any) -> list[str]:
 
 
 def names_in(registry: Registry) -> list[str]:
-    """Names of a registry and of its relatives, with their scopes."""
+    """Names of a registry and of its relatives, with their scopes.
+
+    Examples:
+        >>> 'SGD' in names_in(OPTIMIZERS)
+        True
+    """
     top = registry
     while top.parent is not None:
         top = top.parent
-    found, waiting = [], [top]
+    found: list[str] = []
+    waiting = [top]
     while waiting:
         one = waiting.pop()
         one.import_from_location()
-        found += [name if one is top else f'{one.scope}.{name}' for name in one._module_dict]
+        found += [name if one is top else f'{one.scope}.{name}' for name in one.module_dict]
         waiting += one.children.values()
     return found
 
 
 def _place(cfg: Config | None, key: str, kind: Any) -> str:
-    """``model.backbone: ``, where in the config ``key`` stands in a component of type ``kind`` (of
-    any, if None).
-    """
+    """``model.backbone: ``, where ``key`` stands in a component of type ``kind`` (any, if None)."""
     if cfg is None:
         return ''
     read = {name: value for name, value in cfg.to_dict().items() if name in runner_keys()}
@@ -213,16 +204,13 @@ def _place(cfg: Config | None, key: str, kind: Any) -> str:
     return f'{", ".join(found[:SHOWN])}{more}: ' if found and all(found) else ''
 
 
-def _nodes(node: Any, path: str = '') -> Iterator[tuple[str, Mapping]]:
+def _nodes(node: Any, path: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every dict of a config with its path, dots between keys."""
+    items: Any = ()
     if isinstance(node, Mapping):
         yield path, node
-    items = (
-        node.items()
-        if isinstance(node, Mapping)
-        else enumerate(node)
-        if isinstance(node, (list, tuple))
-        else ()
-    )
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
     for key, value in items:
         yield from _nodes(value, f'{path}.{key}' if path else str(key))

@@ -1,7 +1,7 @@
-"""Keys of a config that nobody would read: found before anything is built."""
+"""Keys of a config that would never be read: found before anything is built."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -9,8 +9,7 @@ from mmengine.runner import Runner
 from mmdynakd.errors import UserError
 from mmdynakd.names import nearest, suggestion
 
-# Read from the config beside the Runner's own arguments: by MMEngine, by its tools' conventions, by
-# ours.
+# Read from the config besides the Runner's own arguments: by MMEngine, by its tools, by ours.
 READ = {
     'activation_checkpointing',
     'benchmark',
@@ -44,25 +43,48 @@ COUNTS = {
     'test_dataloader': LOADER,
 }
 ENV = {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'}
-SHORT = 8  # letters; shorter names are too near to each other
+SHORT = 8  # letters; shorter names are too much alike
 NEAR = 0.9
 
 
 def runner_keys() -> set[str]:
-    """The names at the top of a config that are read."""
+    """The names at the top of a config that are read.
+
+    Examples:
+        >>> 'train_cfg' in runner_keys()
+        True
+    """
     return set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | READ
 
 
 def check_config(cfg: Config) -> None:
-    """What can be told of a config before anything is built.
+    """Check what can be said of a config before anything is built.
 
     Names at its top are free, but one that is nearly a key of the Runner is a slip.
 
     Raises:
         UserError: such a name, which would never be read; a section of another type; a count below
             1; no model.
+
+    Examples:
+        >>> check_config(Config(dict(model=dict(type='DynaKD'), train_dataloadr={})))
+        Traceback (most recent call last):
+        mmdynakd.errors.UserError: None: train_dataloadr is never read (did you mean ...
     """
-    known = runner_keys()
+    _check_sections(cfg)
+    _check_counts(cfg)
+    known = [key for key in runner_keys() if len(key) >= SHORT]
+    for name in cfg:
+        near = nearest(name, known, NEAR)
+        if near and name not in runner_keys() and not str(name).startswith('_'):
+            raise UserError(
+                f'{cfg.filename}: {name} is never read (did you mean {near!r}?); if the name is '
+                f'your own, call it _{name}'
+            )
+    check_env(cfg.get('env_cfg'), f'{cfg.filename}: env_cfg')
+
+
+def _check_sections(cfg: Config) -> None:
     for name in SECTIONS:
         if not isinstance(cfg.get(name), (Mapping, type(None))):
             raise UserError(f'{cfg.filename}: {name} must be a dict, got {_shown(cfg[name])}')
@@ -75,6 +97,9 @@ def check_config(cfg: Config) -> None:
         )
     if not cfg.get('model'):
         raise UserError(f'{cfg.filename}: there is no model')
+
+
+def _check_counts(cfg: Config) -> None:
     for section, keys in COUNTS.items():
         for key in keys:
             value = (cfg.get(section) or {}).get(key, 1)
@@ -82,40 +107,47 @@ def check_config(cfg: Config) -> None:
                 raise UserError(
                     f'{cfg.filename}: {section}.{key} must be an integer >= 1, got {value!r}'
                 )
-    for name in cfg:
-        near = nearest(name, [key for key in known if len(key) >= SHORT], NEAR)
-        if name not in known and near and not str(name).startswith('_'):
-            raise UserError(
-                f'{cfg.filename}: {name} is read by nobody (did you mean {near!r}?); if it is a '
-                'name of '
-                f'your own, call it _{name}'
-            )
-    check_env(cfg.get('env_cfg'), f'{cfg.filename}: env_cfg')
 
 
-def check_options(options: Mapping, cfg: Config, source: str) -> None:
-    """Overrides may set what the config has and what the Runner reads.
+def check_options(options: Iterable[str], cfg: Config, source: str) -> None:
+    """Check that overrides set only what the config has or what the Runner reads.
 
     Args:
-        options: keys with dots, or nested.
+        options: keys, perhaps with dots.
         cfg: the config before they are merged into it.
         source: of the options, for the message.
 
     Raises:
-        UserError: another key at the top; the nearest is told.
+        UserError: another key at the top; the message names the nearest.
+
+    Examples:
+        >>> check_options(['modl.lr'], Config(dict(model={})), '--cfg-options')
+        Traceback (most recent call last):
+        mmdynakd.errors.UserError: --cfg-options: modl.lr would never be read: the config has no ...
     """
     known = runner_keys() | set(cfg)
     for option in options:
         name = str(option).partition('.')[0]
         if name not in known:
             raise UserError(
-                f'{source}: {option} would be read by nobody: the config has no '
+                f'{source}: {option} would never be read: the config has no '
                 f'{name!r}{suggestion(name, known)}'
             )
 
 
 def check_env(env: object, place: str) -> None:
-    """MMEngine takes no notice of a key of ``env_cfg`` that it does not know."""
+    """Check the keys of ``env_cfg``: MMEngine passes over those that it does not know.
+
+    Args:
+        env: the section, or None.
+        place: of it, for the message.
+
+    Raises:
+        UserError: an unknown key.
+
+    Examples:
+        >>> check_env(dict(dist_cfg=dict(backend='gloo')), 'a.py: env_cfg')
+    """
     unknown = [key for key in env if key not in ENV] if isinstance(env, Mapping) else []
     if unknown:
         raise UserError(

@@ -381,7 +381,7 @@ CASES = {
     ),
     'a slip at the top': (
         lambda cfg: cfg.update(optim_wraper=dict()),
-        ["optim_wraper is read by nobody (did you mean 'optim_wrapper'?)"],
+        ["optim_wraper is never read (did you mean 'optim_wrapper'?)"],
     ),
     'no seed': (edit(randomness=dict(seed=None)), ['set randomness=dict(seed=']),
     'no epochs': (
@@ -497,7 +497,7 @@ COMMANDS = {
         ['{good}', '--cfg-options', 'optim_wraper.student.optimizer.lr=1'],
         None,
         [
-            '--cfg-options: optim_wraper.student.optimizer.lr would be read by nobody',
+            '--cfg-options: optim_wraper.student.optimizer.lr would never be read',
             "(did you mean 'optim_wrapper'?)",
         ],
     ),
