@@ -90,7 +90,8 @@ def weighted_loss(loss: torch.Tensor, weight: Weight) -> torch.Tensor:
         if loss.shape != weight.shape:
             raise ValueError(
                 f'weights of {len(weight)} samples meet a loss of shape {tuple(loss.shape)}: a '
-                "loss that is weighted sample by sample must not be averaged; set reduction='none'"
+                'loss that is weighted sample by sample must not be averaged; '
+                "set its reduction='none'"
             )
         return (weight.to(loss.dtype) * loss).mean()
     return weight * (loss.mean() if loss.dim() else loss)

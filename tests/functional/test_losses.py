@@ -130,7 +130,7 @@ def test_the_classes():
         with pytest.raises(ValueError, match='reduction must be one of'):
             make()
     for taus in ((), (4, 0)):
-        with pytest.raises(ValueError, match='taus must be positive'):
+        with pytest.raises(ValueError, match='taus must be one or more positive temperatures'):
             MLKDLoss(taus)
 
 
