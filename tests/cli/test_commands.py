@@ -1,6 +1,8 @@
 """The command line: what it takes, what it says, and that help costs nothing."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -98,6 +100,18 @@ def test_options_given_twice_add_up():
 def test_an_option_without_a_value_is_an_error():
     with pytest.raises(UserError, match=r"--cfg-options takes KEY=VALUE …, got 'fast'"):
         parse_options(['x=1', 'fast'])
+
+
+def test_the_commands_in_the_docs_are_commands():
+    found = []
+    for page in [CHECKOUT / 'README.md', *sorted((CHECKOUT / 'docs').glob('*.md'))]:
+        text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
+        for block in re.findall(r'^```bash\n(.*?)^```', text, flags=re.M | re.S):
+            found += [line for line in block.splitlines() if line.startswith('mmdynakd ')]
+    for line in [line for line in found if '[' not in line and '--help' not in line]:
+        words = re.sub(r'(\S+)\{(\w+),(\w+)\}', r'\1\2 \1\3', line)  # a shell's braces
+        assert parse(shlex.split(words, comments=True)[1:]).command, line
+    assert len(found) >= 15
 
 
 # --- configs by name ------------------------------------------------------------------------------

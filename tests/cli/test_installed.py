@@ -52,21 +52,30 @@ def wheel(source) -> Path:
     return path
 
 
+def environment(folder: Path, *words: object) -> Path:
+    """The ``bin`` of a new environment, after ``pip install``; its dependencies are ours."""
+    venv.create(folder, with_pip=False)
+    ours = [path for path in sys.path if path.endswith(('site-packages', 'dist-packages'))]
+    (packages,) = folder.glob('lib/python*/site-packages')
+    (packages / 'dependencies.pth').write_text('\n'.join(ours))
+    pip = [sys.executable, '-m', 'pip', '--python', folder / 'bin' / 'python', 'install', '--quiet']
+    done([*pip, '--no-deps', '--no-build-isolation', *words], folder)
+    return folder / 'bin'
+
+
+def home(binaries: Path) -> Path:
+    """The folder that an environment imports mmdynakd from."""
+    code = 'import mmdynakd; print(mmdynakd.__file__)'
+    return Path(done([binaries / 'python', '-c', code], binaries).strip()).parents[1]
+
+
 @pytest.fixture(scope='module')
 def installed(wheel, tmp_path_factory) -> Path:
-    """The ``bin`` of an environment with the wheel; dependencies are those of this Python."""
+    """The ``bin`` of an environment with the wheel."""
     folder = tmp_path_factory.mktemp('installed')
-    venv.create(folder, with_pip=False)
-    (packages,) = folder.glob('lib/python*/site-packages')
-    ours = [path for path in sys.path if path.endswith(('site-packages', 'dist-packages'))]
-    (packages / 'dependencies.pth').write_text('\n'.join(ours))
-    pip = [sys.executable, '-m', 'pip', '--python', folder / 'bin' / 'python']
-    done([*pip, 'install', '--quiet', '--no-deps', wheel], folder)
-    code = 'import mmdynakd; print(mmdynakd.__file__)'
-    assert (
-        Path(done([folder / 'bin' / 'python', '-c', code], folder).strip()).parents[1] == packages
-    )
-    return folder / 'bin'
+    binaries = environment(folder, wheel)
+    assert home(binaries).relative_to(folder).parts[0] == 'lib'
+    return binaries
 
 
 @pytest.fixture(scope='module')
@@ -125,3 +134,12 @@ def test_mim_lists_and_trains_the_configs(demo, installed):
     said = done([*train, *SHORT, *checkpoints], demo)
     assert 'Training finished successfully' in said
     assert (demo / 'by_mim' / 'student.pth').is_file()
+
+
+def test_an_editable_install_finds_the_configs_too(source, tmp_path):
+    binaries = environment(tmp_path / 'editable', '--editable', source)
+    assert home(binaries) == source
+    assert done([binaries / 'mmdynakd', '--version'], tmp_path).startswith('mmdynakd ')
+    code = 'from mmdynakd.launch.config import find_config; print(find_config("dynakd_digits.py"))'
+    found = done([binaries / 'python', '-c', code], tmp_path).splitlines()[-1]
+    assert found == str(source / 'configs' / 'dynakd_digits.py')
