@@ -21,7 +21,7 @@ demo: $(STAMP)  ## a small distillation from start to report
 	$(BIN)/mmdynakd demo $(ARGS)
 
 test: $(STAMP)  ## the tests; ARGS='-m "not slow"' for the quick ones
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(STAMP)  ## the benchmarks, into docs/performance.md; on a machine that does nothing else; ARGS='--only NAME'
 	$(BIN)/python benchmarks/run_all.py $(ARGS)

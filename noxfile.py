@@ -32,6 +32,7 @@ def core(session: nox.Session, flavour: str, pins: list[str]) -> None:
         'auto',
         '--dist',
         'loadfile',
+        '--no-loadscope-reorder',
         '-m',
         'not slow',
         *(session.posargs or ['tests/']),

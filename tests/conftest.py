@@ -1,5 +1,6 @@
-"""Fixtures for real data and teachers; where they are absent, tests that need them skip with a
-reason.
+"""Fixtures for real data and teachers, and the order of the files.
+
+Where data or teachers are absent, tests that need them skip with a reason.
 """
 
 import os
@@ -9,9 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-if (
-    'PYTEST_XDIST_WORKER' in os.environ
-):  # a core each, for what they start too; before torch counts the cores
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # A core each, and for what they start too; before torch counts the cores.
     os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
 
 import pytest
@@ -22,11 +22,16 @@ from mmdynakd import files
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: a core that took one last would work on alone."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope='module', autouse=True)
 def fresh_default_scope() -> Iterator[None]:
-    """A Runner leaves its default scope behind for the whole process; no module inherits that of
-    another.
-    """
+    """A Runner leaves its default scope behind in the process; no module inherits another's."""
     DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()
@@ -34,15 +39,13 @@ def fresh_default_scope() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch) -> None:
-    """Of a file system that is away every try is made, at once."""
+    """Every try to reach a file system that is away is made at once."""
     monkeypatch.setattr(files, 'WAITS', (0,) * len(files.WAITS))
 
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
-    """The folder ``shared`` beside the checkout, or in it, with real CIFAR-100 images and real
-    teachers.
-    """
+    """The folder ``shared``, beside the checkout or in it: real CIFAR-100 images and teachers."""
     places = (CHECKOUT.parent / 'shared', CHECKOUT / 'shared')
     found = next((place for place in places if (place / 'teachers').is_dir()), None)
     if found is None:

@@ -214,6 +214,7 @@ def test_soak(script):
 
 
 @LINUX
+@pytest.mark.slow
 def test_growth(script, tmp_path):
     printed = script(
         'growth',
@@ -267,6 +268,7 @@ def test_gpu_rehearsed(script):
     assert ratio(printed) > 0
 
 
+@pytest.mark.slow
 def test_gpu_profile(script):
     with quick():
         printed = script('gpu', *REHEARSAL, '--profile')
@@ -396,6 +398,7 @@ def test_upper_step(script, monkeypatch):
 
 
 @LINUX
+@pytest.mark.slow
 def test_theta_options(script, monkeypatch):
     small = [
         '--batch',

@@ -63,6 +63,7 @@ def test_every_tool(folder, case, monkeypatch):
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_the_true_command_line(folder):
     """In a process of its own, with the exit code that a shell sees."""
     before = content(folder)

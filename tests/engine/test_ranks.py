@@ -13,7 +13,7 @@ import torch
 from dist_cases import GLOBAL_BATCH, RESUMED, SIZES, UNEVEN, VARIANTS, worlds
 from runs import CHECKOUT, read
 
-pytestmark = pytest.mark.dist
+pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
 EXACT = (1e-12, 1e-12)
 BOUNDS = {  # of θ and of the students' weights, where it is not EXACT

@@ -205,6 +205,7 @@ def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, en
     assert (wanted.results() is None) == ends_it
 
 
+@pytest.mark.slow
 def test_what_was_killed_goes_on_by_the_same_command_under_another_executor_too(
     search, fanned, tmp_path, capfd, monkeypatch
 ):
@@ -256,6 +257,7 @@ def test_what_was_killed_goes_on_by_the_same_command_under_another_executor_too(
 
 
 @pytest.mark.dist
+@pytest.mark.slow
 def test_a_run_has_as_many_processes_as_the_search(search, tmp_path):
     """And the same global batch, so that its ranks see half of it each."""
     work_dir = few(search, tmp_path / 'work')

@@ -303,6 +303,7 @@ def test_the_choice_is_made_on_val_among_the_candidates_before_test_is_seen(
     )
 
 
+@pytest.mark.slow
 def test_tools_test_gives_the_accuracy_of_the_results(search, tmp_path):
     student = [search.work / 'student.py', search.work / 'student.pth']
     command = [

@@ -13,7 +13,7 @@ import torch
 from dist_cases import GLOBAL_BATCH, dist_config
 from runs import CHECKOUT, quick, read, run
 
-pytestmark = pytest.mark.dist
+pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
 
 def free_port() -> int:

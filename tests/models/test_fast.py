@@ -212,6 +212,7 @@ def test_a_folded_teacher_records_what_it_recorded():
     shutil.which('g++') is None and shutil.which('clang++') is None,
     reason='torch.compile on a CPU needs a C++ compiler',
 )
+@pytest.mark.slow
 def test_compiled_teachers_equal_the_plain_ones():
     plain, quick = resnets(), resnets(dict(compile=True, fold=True, channels_last=True))
     inputs, _ = prepared(plain, made_batch())

@@ -21,9 +21,12 @@ from runs import quick
 from mmdynakd.diagnostics import determinism
 from mmdynakd.launch.run import train
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, 'fork'), reason='no os.fork here: the runs to kill are forked'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not hasattr(os, 'fork'), reason='no os.fork here: the runs to kill are forked'
+    ),
+]
 
 
 @OPTIM_WRAPPERS.register_module()

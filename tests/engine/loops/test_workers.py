@@ -125,6 +125,7 @@ def whole(tmp_path_factory):
     return work
 
 
+@pytest.mark.slow
 def test_a_search_outlives_a_dead_worker(whole, tmp_path):
     (tmp_path / 'mark').mkdir()
     run(with_workers(tmp_path / 'work', str(tmp_path / 'mark')))
@@ -133,6 +134,7 @@ def test_a_search_outlives_a_dead_worker(whole, tmp_path):
     assert read(whole, 'results.json')['lanes'] == read(tmp_path / 'work', 'results.json')['lanes']
 
 
+@pytest.mark.slow
 def test_persistent_workers_do_not_make_a_resumed_run_another(whole, tmp_path):
     cut_off(with_workers(tmp_path / 'work'), 12, 'work')
     run(with_workers(tmp_path / 'work', resume=True))
