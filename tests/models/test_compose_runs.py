@@ -69,7 +69,7 @@ def seen(rows: torch.Tensor) -> int:
 
 
 def test_ft_takes_up_the_paraphrasers_of_its_first_stage(tmp_path, monkeypatch):
-    """By the very path that the second config names, from the folder where both commands are run."""
+    """By the path that the second config names, from the folder where both commands are run."""
     monkeypatch.chdir(tmp_path)
     first = Config.fromfile(CHECKOUT / 'configs' / 'compose' / 'ft_paraphrasers_cifar100.py')
     path = f'work_dirs/ft_paraphrasers_cifar100/epoch_{first.train_cfg.max_epochs}.pth'

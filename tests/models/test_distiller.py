@@ -227,7 +227,7 @@ def test_a_detached_teacher_is_an_error_where_theta_is_searched(loss):
     if loss is None:
         del cfg['distill_losses']['loss_kl']['teacher_detach']  # MMRazor's default is True
     with pytest.raises(
-        ValueError, match='distill_losses.loss_kl .*teacher_detach=True.*set teacher_detach=False'
+        ValueError, match=r'distill_losses\.loss_kl .*teacher_detach=True.*set teacher_detach=False'
     ):
         built(dynakd_cfg(3, distiller=cfg))
     for fine in (dict(selection=dict(probs='uniform')), dict(mix='losses')):

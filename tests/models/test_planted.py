@@ -1,4 +1,4 @@
-"""A problem whose best θ is known: one teacher that knows the labels among three networks of noise."""
+"""A problem whose best θ is known: one teacher knows the labels, three networks are noise."""
 
 import copy
 
@@ -61,7 +61,7 @@ def logits(made):
 
 
 def noise(seed, spread):
-    """A random network, as sure of itself as the other, whose logits have one mean for every class."""
+    """A random network, as sure of itself as the other; all classes have one mean logit."""
     made = network(seed)
     fc, (feats, labels) = made.head.fc, features(made)
     means = torch.stack([feats[labels == c].mean(0) for c in range(CLASSES)])

@@ -445,7 +445,7 @@ def test_structures_come_back():
 def test_a_record_without_a_row_a_sample_is_an_error(tmp_path):
     model = model_of(str(tmp_path))
     model.ensemble.record('t0', dict(type='Parameter', source='head.fc.weight'))
-    with pytest.raises(StoreError, match="teacher 't0'.*model.store=None"):
+    with pytest.raises(StoreError, match=r"teacher 't0'.*model\.store=None"):
         runs(model, [0, 1])
 
 
@@ -481,7 +481,7 @@ def test_a_wrong_store_is_an_error_at_build_time(store, message):
 
 def test_a_path_that_is_no_folder_is_an_error(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(StoreError, match='set model.store.path'):
+    with pytest.raises(StoreError, match=r'set model\.store\.path'):
         runs(model_of(str(tmp_path / 'file')), [0])
 
 
@@ -502,3 +502,22 @@ def test_folded_teachers_are_keyed_by_the_weights_that_were_loaded(tmp_path):
     second = resnets()
     assert runs(second, [2], source='elsewhere')[1] == 0
     assert runs(second, [0, 1])[1] == 0
+
+
+def test_a_store_of_one_source_serves_that_source_only():
+    model = model_of(None)
+    ran = []
+    for name, network in model.ensemble.networks.items():
+        network.backbone.register_forward_hook(lambda *_, name=name: ran.append(name))
+    optim = bilevel(model)
+    model.ensemble.keep('val', RecordStore())
+    val = {**viewed_batch(range(4)), 'views': BatchViews('val', SIZE, torch.arange(4))}
+    other = {**val, 'views': BatchViews('another', SIZE, torch.arange(4))}
+    for batch, passes in ((val, 2), (val, 0), (other, 2), (other, 2)):
+        ran.clear()
+        model.upper_step(batch, optim)
+        assert len(ran) == passes
+    model.ensemble.drop('val')
+    ran.clear()
+    model.upper_step(val, optim)
+    assert len(ran) == 2

@@ -1,4 +1,4 @@
-"""θ-gradients beyond the paper, each against finite differences of what it says it is, in float64."""
+"""θ-gradients beyond the paper, each against finite differences of its definition, in float64."""
 
 import copy
 import math
