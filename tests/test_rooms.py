@@ -10,17 +10,17 @@ import mmdynakd
 HOUSE = Path(mmdynakd.__file__).parent
 # From the top floor down; docs/design.md draws it. A room imports from rooms below it only.
 FLOORS = [
-    {'cli'},
-    {'study', 'engine'},
-    {'evaluation'},
-    {'launch'},
-    {'diagnostics'},
-    {'workdir', 'export'},
-    {'models'},
-    {'report', 'datasets'},
-    {'values'},
-    {'functional'},
-    {'compat'},
+    ('cli',),
+    ('study', 'engine'),
+    ('evaluation',),
+    ('launch',),
+    ('diagnostics',),
+    ('workdir', 'export'),
+    ('models',),
+    ('report', 'datasets'),
+    ('values',),
+    ('functional',),
+    ('compat',),
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 LARGEST = 1600  # lines of Python in one folder, its subfolders apart

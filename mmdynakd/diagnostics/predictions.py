@@ -9,7 +9,7 @@ from torch import nn
 
 from mmdynakd.models.algorithms.batch import labels_of
 from mmdynakd.models.teachers import OUTPUTS, TeacherEnsemble
-from mmdynakd.models.teachers.ensemble import own_inputs
+from mmdynakd.models.teachers.building import own_inputs
 
 from .accuracy import Predictions
 

@@ -88,7 +88,7 @@ def build_teachers(cfg: Config) -> tuple[TeacherEnsemble, nn.Module]:
     shared = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     architecture, own = with_preprocessor(model.architecture, shared)
     ensemble = TeacherEnsemble(in_order(model.teachers, model.get('teacher_order')), own)
-    ensemble._apply(lambda tensor: tensor.to(device))
+    ensemble.apply(lambda tensor: tensor.to(device))
     ensemble.set_device(device)
     return ensemble, raw_preprocessor(shared, own, architecture).to(device)
 

@@ -118,7 +118,7 @@ def losses_and_gradients(model):
 def test_fp32_equals_the_plain_path(fast):
     plain, quick = resnets(), resnets(fast)
     for model in (plain, quick):
-        model.double(), model.ensemble._apply(lambda t: t.double())
+        model.double(), model.ensemble.apply(lambda t: t.double())
     first, second = losses_and_gradients(plain), losses_and_gradients(quick)
     for old, new in zip(first[:3], second[:3]):
         torch.testing.assert_close(new, old, rtol=1e-10, atol=1e-12)

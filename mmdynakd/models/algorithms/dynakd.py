@@ -13,7 +13,7 @@ from torch import nn
 from mmdynakd.functional import Draws
 from mmdynakd.models.fast import Fast
 from mmdynakd.models.teachers import Records, RecordStore, TeacherEnsemble
-from mmdynakd.models.teachers.ensemble import own_inputs
+from mmdynakd.models.teachers.building import own_inputs
 from mmdynakd.old_keys import takes_old_keys
 from mmdynakd.registry import MODELS
 
@@ -347,7 +347,7 @@ class DynaKD(BaseAlgorithm):
         self.step = int(state)
 
     def _apply(self, fn, *args, **kwargs):
-        self.ensemble._apply(fn)
+        self.ensemble.apply(fn)
         return super()._apply(fn, *args, **kwargs)
 
     def _set_device(self, device: torch.device) -> None:

@@ -1,62 +1,67 @@
 """The frozen teachers behind MMRazor's recorders."""
 
 import contextlib
-import copy
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
+from mmpretrain.models import BaseClassifier
 from mmrazor.models.task_modules import RecorderManager
-from torch import nn
 
-from mmdynakd.models.classifier import classifier_config
+from mmdynakd.compat.mmengine_internals import set_device
+from mmdynakd.compat.torch_internals import apply_to_tensors
 from mmdynakd.models.fast import Fast, plain_record
 from mmdynakd.models.samples import BatchViews
-from mmdynakd.names import unknown_names
-from mmdynakd.registry import MODELS
 
+from .building import build_teacher, num_classes, own_inputs
 from .folding import accelerate
-from .loading import load_checkpoint_into
 from .records import OUTPUTS, Records, spread
 from .store import RecordStore, teacher_facts
 
-TEACHER_KEYS = {'model', 'checkpoint', 'config', 'accuracy', 'source'}
-
 
 class TeacherEnsemble:
-    """Ordered, named, frozen teachers; each runs at most once a step, on raw inputs, under its own
-    preprocessor.
+    """Ordered, named, frozen teachers; each runs at most once per step, on raw inputs.
 
-    It is no ``nn.Module``, so that teachers are outside the state dict, the optimizers and DDP; its
-    owner forwards ``_apply`` to it. Teachers are in eval mode always (Dropout too) and never see a
-    gradient.
+    It is not an ``nn.Module``, so the teachers are outside the state dict, the optimizers and DDP.
+    Its owner forwards ``.to()`` and the like by :meth:`apply`. Teachers are always in eval mode
+    (Dropout too), apply their own preprocessor, and never see a gradient.
 
     Args:
         teachers: ``{name: dict(model=…, checkpoint=…, config=…)}``, strong to weak. ``model`` is a
-            MMPretrain classifier (config or module), ``checkpoint`` a path, a https URL or
-            ``dict(path=…, part=…)`` (None: ``model`` brings its weights, by ``pretrained=`` or as a
-            module). ``config``, the file that trains it, and ``source``, where it is from, are for
-            the error when the checkpoint is missing; ``accuracy`` is a note.
-        default_preprocessor: preprocessor config of teachers that have none of their own.
-        fast: how they are computed, see :class:`Fast`; they are changed at their first run.
-        store: what they record is kept there, where a batch says which views it holds.
+            MMPretrain classifier (config or module). ``checkpoint`` is a path, a https URL or
+            ``dict(path=…, part=…)``; with None, ``model`` has its weights already, by
+            ``pretrained=`` or as a module. If the checkpoint is missing, the error names
+            ``config``, the file that trains it, and ``source``, where it comes from. ``accuracy``
+            is a note.
+        default_preprocessor: Config of the preprocessor for teachers that have none.
+        fast: How they are computed, see :class:`Fast`. They are changed at their first run.
+        store: Keeps what they record, of every batch that says which views it holds.
 
     Attributes:
-        kept: stores for one source of views each, see :meth:`keep`; ``store`` comes before them.
-        checkpoints: where each teacher's weights came from, as its entry says.
+        networks: The teachers by name.
+        checkpoints: Where each teacher's weights came from, as its entry says.
+        kept: Stores by the source of the views that they keep, see :meth:`keep`. They are used
+            where there is no ``store``.
 
     Raises:
-        ValueError: no teachers, or an entry of another shape.
-        CheckpointError: see :func:`load_checkpoint_into`.
+        ValueError: For no teachers, or an entry of another shape.
+        CheckpointError: See :func:`load_checkpoint_into`.
+
+    Examples:
+        >>> from mmdynakd.models.toy import toy_classifier
+        >>> from mmdynakd.registry import MODELS
+        >>> ensemble = TeacherEnsemble({'t': dict(model=MODELS.build(toy_classifier()))})
+        >>> key = ensemble.record('t', dict(type='ModuleOutputs', source='neck'))
+        >>> records = ensemble.run(['t'], torch.zeros(4, 3, 8, 8))
+        >>> records['t']['outputs'][0].shape, records['t'][key][0][0].shape
+        (torch.Size([4, 3]), torch.Size([4, 64]))
     """
 
     def __init__(
         self,
-        teachers: Mapping[str, Mapping],
-        default_preprocessor: dict | None = None,
+        teachers: Mapping[str, Mapping[str, Any]],
+        default_preprocessor: Mapping[str, Any] | None = None,
         fast: Fast | None = None,
         store: RecordStore | None = None,
     ) -> None:
@@ -64,45 +69,54 @@ class TeacherEnsemble:
             raise ValueError(
                 'DynaKD needs at least one teacher: teachers=dict(name=dict(model=…, checkpoint=…))'
             )
-        self.networks: dict[str, nn.Module] = {}
+        self.networks: dict[str, BaseClassifier] = {}
         self.fast = fast or Fast()
         self.store = store
         self.kept: dict[str, RecordStore] = {}
-        self._facts: dict[str, dict] = {}
+        self.checkpoints: dict[str, str | Mapping[str, Any] | None] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
         self._recorders: dict[str, dict[str, RecorderManager]] = {}
         self._accelerated: set[str] = set()
-        self.checkpoints: dict[str, str | Mapping | None] = {}
         for name, entry in teachers.items():
-            self.networks[name] = _build_teacher(name, entry, default_preprocessor)
+            self.networks[name] = build_teacher(name, entry, default_preprocessor)
             self.checkpoints[name] = entry.get('checkpoint')
             self._recorders[name] = {}
 
     @property
     def names(self) -> list[str]:
+        """The teachers' names, in their order."""
         return list(self.networks)
 
-    def check_classes(self, student: nn.Module) -> None:
-        """Raises ValueError if a teacher tells another number of classes than the student."""
-        expected = _num_classes(student)
+    def check_classes(self, student: BaseClassifier) -> None:
+        """Raise ValueError if a teacher has another number of classes than the student."""
+        expected = num_classes(student)
         for name, network in self.networks.items():
-            count = _num_classes(network)
+            count = num_classes(network)
             if None not in (expected, count) and count != expected:
                 raise ValueError(
                     f"teacher '{name}' has {count} classes, the student has {expected}: "
                     f'set head.num_classes of teachers.{name}.model, or use another teacher'
                 )
 
-    def record(self, teacher: str, recorder: Mapping) -> str:
-        """Asks for a MMRazor recorder on a teacher; equal configs share one. Returns its key in the
-        records.
+    def record(self, teacher: str, recorder: Mapping[str, Any]) -> str:
+        """Attach a MMRazor recorder to a teacher; equal configs share one.
+
+        Args:
+            teacher: Its name.
+            recorder: Config of the recorder.
+
+        Returns:
+            The recorder's key in the records of :meth:`run`.
+
+        Raises:
+            ValueError: If the teacher has no such source, or was folded or compiled already.
         """
         key = repr(sorted(recorder.items()))
         if key not in self._recorders[teacher]:
             if teacher in self._accelerated:
                 raise ValueError(
                     f"teacher '{teacher}' was folded or compiled at its first run: ask for its "
-                    'recorders '
-                    'before, or set fast=None'
+                    'recorders before, or set fast=None'
                 )
             with DefaultScope.overwrite_default_scope('mmrazor'):
                 manager = RecorderManager({key: dict(recorder)})
@@ -118,16 +132,16 @@ class TeacherEnsemble:
         return key
 
     def keep(self, source: str, store: RecordStore) -> None:
-        """From now on ``store`` keeps what teachers record of the views of one source.
+        """Keep what teachers record of the views of one source in ``store`` from now on.
 
         Args:
-            source: of the views, see :class:`BatchViews`.
-            store: for instance one in memory, for a split that every epoch sees alike.
+            source: Of the views, see :class:`BatchViews`.
+            store: For instance one in memory, for a split that every epoch sees alike.
         """
         self.kept[source] = store
 
     def drop(self, source: str) -> None:
-        """Forgets what :meth:`keep` said of a source: teachers run on its batches again."""
+        """Undo :meth:`keep`: teachers run on every batch of this source again."""
         self.kept.pop(source, None)
 
     @torch.no_grad()
@@ -138,45 +152,59 @@ class TeacherEnsemble:
         rows: Mapping[str, torch.Tensor] | None = None,
         views: BatchViews | None = None,
     ) -> Records:
-        """Runs the named teachers once, or reads what they recorded of these views before.
+        """Run the named teachers once, or read what they recorded of these views before.
 
         Args:
-            names: teachers to run.
+            names: Teachers to run.
             inputs: (B, C, H, W) raw pixels, 0..255, as the data set stores them (BGR or RGB).
-            rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where not all.
-            views: which views the batch holds, for a store.
+            rows: ``{teacher: (k,) indices}`` of the samples that a teacher must see, where it does
+                not need to see all of them.
+            views: Which views the batch holds, for a store.
 
         Returns:
-            ``{teacher: {recorder key: list of records}}``, the network's output (logits) under
-            ``'outputs'``. The records of a teacher that ran on its rows alone are 0 elsewhere.
+            ``{teacher: {recorder key: list of records}}``, with the network's output (logits) under
+            ``'outputs'``. The records of a teacher that ran on some rows only are 0 elsewhere.
         """
-        store = None if views is None else self.store or self.kept.get(views.source)
         records = {}
         for name in names:
             own = (rows or {}).get(name)
-            own = None if own is None or len(own) == len(inputs) else own
-            part = inputs if own is None else inputs[own]
-            if store is None:
-                found = self._compute(name, part)
+            if own is None or len(own) == len(inputs):
+                records[name] = self._records(name, inputs, views, None)
             else:
-                found = store.records(
-                    name,
-                    self._facts_of(name),
-                    views,
-                    views.ids if own is None else views.ids[own.cpu()],
-                    inputs.device,
-                    self._computer(name, part),
+                records[name] = spread(
+                    self._records(name, inputs[own], views, own), own, len(inputs)
                 )
-            records[name] = found if own is None else spread(found, own, len(inputs))
         return records
 
-    def _computer(self, name: str, inputs: torch.Tensor):
-        """What computes the records of some of the inputs, or of all (None)."""
+    def _records(
+        self,
+        name: str,
+        inputs: torch.Tensor,
+        views: BatchViews | None,
+        rows: torch.Tensor | None,
+    ) -> dict[str, list[Any]]:
+        """Records of one teacher of ``inputs``, which are ``rows`` of the batch."""
+        store = None if views is None else self.store or self.kept.get(views.source)
+        if store is None or views is None:
+            return self._compute(name, inputs)
+        return store.records(
+            name,
+            self._facts_of(name),
+            views,
+            views.ids if rows is None else views.ids[rows.cpu()],
+            inputs.device,
+            self._computer(name, inputs),
+        )
+
+    def _computer(
+        self, name: str, inputs: torch.Tensor
+    ) -> Callable[[torch.Tensor | None], dict[str, list[Any]]]:
+        """A function that computes the records of some of the inputs, or of all (None)."""
         return lambda rows: self._compute(
             name, inputs if rows is None else inputs[rows.to(inputs.device)]
         )
 
-    def _compute(self, name: str, inputs: torch.Tensor) -> dict[str, list]:
+    def _compute(self, name: str, inputs: torch.Tensor) -> dict[str, list[Any]]:
         managers = self._recorders[name]
         self._accelerate(name, inputs)
         with contextlib.ExitStack() as stack:
@@ -190,10 +218,8 @@ class TeacherEnsemble:
         records[OUTPUTS] = [plain_record(output)]
         return records
 
-    def _facts_of(self, name: str) -> dict:
-        """What the teacher's records are a function of; its weights only where files are keyed by
-        them.
-        """
+    def _facts_of(self, name: str) -> dict[str, Any]:
+        """All that a teacher's records depend on; its weights only if files are keyed by them."""
         if name not in self._facts:
             recorders = list(self._recorders[name])
             self._facts[name] = (
@@ -203,15 +229,21 @@ class TeacherEnsemble:
             )
         return self._facts[name]
 
-    def _forward(self, name: str, inputs: torch.Tensor) -> torch.Tensor:
+    def _forward(self, name: str, inputs: torch.Tensor) -> Any:
         network = self.networks[name]
         with self.fast.autocast(inputs.device):
             return network(self.fast.layout(own_inputs(network, inputs)), mode='tensor')
 
     @torch.no_grad()
     def output(self, name: str, inputs: torch.Tensor) -> Any:
-        """A teacher's own output, usually (B, C) logits, on raw inputs; nothing is recorded, kept
-        or folded.
+        """Run one teacher; nothing is recorded, kept or folded.
+
+        Args:
+            name: The teacher.
+            inputs: (B, C, H, W) raw pixels, 0..255.
+
+        Returns:
+            The network's output, usually (B, classes) logits.
         """
         return plain_record(self._forward(name, inputs))
 
@@ -224,8 +256,17 @@ class TeacherEnsemble:
             self._accelerated.add(name)
 
     def classify(self, name: str, feature: torch.Tensor) -> torch.Tensor:
-        """A teacher's own neck and head on a feature map of its last stage: (B, C, H, W) to (B,
-        classes).
+        """Apply a teacher's own neck and head to a feature map of its last stage.
+
+        Args:
+            name: The teacher.
+            feature: (B, C, H, W).
+
+        Returns:
+            (B, classes) logits.
+
+        Raises:
+            ValueError: If the teacher has no head of its own.
         """
         network = self.networks[name]
         if getattr(network, 'head', None) is None:
@@ -235,91 +276,20 @@ class TeacherEnsemble:
             )
         features = (feature,)
         with self.fast.autocast(feature.device):
-            return plain_record(
-                network.head(
-                    network.neck(features)
-                    if getattr(network, 'neck', None) is not None
-                    else features
-                )
-            )
+            if getattr(network, 'neck', None) is not None:
+                features = network.neck(features)
+            logits: torch.Tensor = plain_record(network.head(features))
+        return logits
 
-    def _apply(self, fn) -> None:
+    def apply(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Replace every parameter and buffer by ``function`` of it, as ``.to()`` does."""
         for network in self.networks.values():
-            network._apply(fn)
+            apply_to_tensors(network, function)
 
     def set_device(self, device: torch.device) -> None:
-        """Tells the teachers' preprocessors where inputs go (MMEngine's preprocessors keep their
-        device).
-        """
+        """Tell the teachers' preprocessors where inputs go; they do not follow ``.to()``."""
         for network in self.networks.values():
-            if hasattr(network, '_set_device'):
-                network._set_device(device)
+            set_device(network, device)
 
-    def __deepcopy__(self, memo: dict) -> 'TeacherEnsemble':
+    def __deepcopy__(self, memo: dict[int, Any]) -> 'TeacherEnsemble':
         return self
-
-
-def own_inputs(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Raw (B, C, H, W) inputs under the network's own preprocessor (colour order, mean, std)."""
-    return network.data_preprocessor(dict(inputs=inputs), training=False)['inputs']
-
-
-def _build_teacher(name: str, entry: Mapping, default_preprocessor: dict | None) -> nn.Module:
-    if not isinstance(name, str) or hasattr(nn.ModuleDict, name) or '.' in name or not name:
-        raise ValueError(
-            f"teacher name {name!r} must be non-empty, without '.', and no name of torch's "
-            'ModuleDict '
-            "('train', 'keys', …)"
-        )
-    unknown = unknown_names(entry, sorted(TEACHER_KEYS)) if isinstance(entry, Mapping) else ''
-    if not isinstance(entry, Mapping) or 'model' not in entry or unknown:
-        raise ValueError(
-            f'teachers.{name} must be dict(model=…, checkpoint=…, config=…), '
-            f'{f"unknown: {unknown}" if unknown else f"got {entry!r}"}'
-        )
-    model = entry['model']
-    if isinstance(model, Mapping):
-        model = classifier_config(model)
-        if default_preprocessor and 'data_preprocessor' not in model:
-            print_log(
-                f"teacher '{name}' has no data_preprocessor: it uses the student's", 'current'
-            )
-            model['data_preprocessor'] = copy.deepcopy(default_preprocessor)
-        model = MODELS.build(model)
-        if not entry.get('checkpoint'):
-            _own_weights(name, model)
-    if entry.get('checkpoint'):
-        config = entry.get('config')
-        command = f'mmdynakd train {config}' if config else None
-        layout = load_checkpoint_into(
-            model, entry['checkpoint'], name=name, train_command=command, source=entry.get('source')
-        )
-        print_log(f"teacher '{name}': {entry['checkpoint']} ({layout} layout)", 'current')
-    return _freeze(model)
-
-
-def _own_weights(name: str, model: nn.Module) -> None:
-    """Loads what ``pretrained=`` or ``init_cfg=dict(type='Pretrained')`` of a teacher without a
-    checkpoint names.
-    """
-    configs = [getattr(module, 'init_cfg', None) for module in model.modules()]
-    if any(isinstance(cfg, Mapping) and cfg.get('type') == 'Pretrained' for cfg in configs):
-        model.init_weights()
-    else:
-        print_log(
-            f"teacher '{name}' has no checkpoint: its weights are random (set "
-            f'teachers.{name}.checkpoint)',
-            'current',
-            logging.WARNING,
-        )
-
-
-def _freeze(network: nn.Module) -> nn.Module:
-    network.eval()
-    network.requires_grad_(False)
-    network.train = lambda mode=True: network  # stays in eval whoever asks
-    return network
-
-
-def _num_classes(network: nn.Module) -> int | None:
-    return getattr(getattr(network, 'head', None), 'num_classes', None)

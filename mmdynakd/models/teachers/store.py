@@ -1,4 +1,4 @@
-"""Teachers' records that are computed once: by view, keyed by all that they are a function of."""
+"""Teachers' records that are computed once, and looked up by view afterwards."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import os
 import os.path as osp
 import shutil
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import mmpretrain
 import numpy as np
@@ -25,26 +26,38 @@ FORMAT = 1
 
 
 class RecordStore:
-    """What teachers recorded of a view (an augmented sample, see :class:`BatchViews`), kept for
-    whoever sees it again.
+    """Keeps what teachers recorded of a view (an augmented sample, see :class:`BatchViews`).
 
-    In memory it is for a split that every epoch sees alike; in files for every view, of this run
-    and of later ones.
+    A store in memory is for a split that every epoch sees alike. A store in files is for every
+    view, of this run and of later ones.
 
     Args:
-        path: folder of the files; None keeps records in memory.
-        dtype: ``'float16'`` or ``'float32'`` of what is stored in files. What is served is what is
-            stored, from the first run on: so a later run is equal to the first one bit for bit, and
-            with float32 to one without a store.
-        limit: bytes that may be kept in memory; None does not limit.
+        path: Folder of the files; None keeps records in memory.
+        dtype: ``'float16'`` or ``'float32'`` of what files hold. The teachers' records are served
+            as they are stored, from the first run on. So a later run equals the first one bit for
+            bit, and with float32 also one without a store.
+        limit: Bytes that may be kept in memory; None sets no limit.
 
     Attributes:
-        wanted: bytes that records in memory take, or would take.
-        full: whether that is beyond the limit; nothing is kept any more.
+        wanted: Bytes that the records in memory take, or would take.
+        full: Whether that exceeds the limit; then nothing more is kept.
+        epochs: How many epochs the run has, for a forecast of the disk space; None if unknown.
 
     Raises:
-        ValueError: for another dtype, or no path.
-        StoreError: the folder cannot be written.
+        ValueError: For another dtype.
+        StoreError: If the folder cannot be written.
+
+    Examples:
+        >>> store, views = RecordStore(), BatchViews('val', 10, torch.tensor([0, 1]))
+        >>> facts, device = dict(recorders=[]), torch.device('cpu')
+        >>> def teacher(rows):
+        ...     print('the teacher runs')
+        ...     return {'outputs': [torch.zeros(2, 3)]}
+        >>> for _ in range(2):
+        ...     records = store.records('t', facts, views, views.ids, device, teacher)
+        the teacher runs
+        >>> store.wanted  # for 10 samples
+        120
     """
 
     def __init__(
@@ -56,126 +69,150 @@ class RecordStore:
         self.dtype = dtype
         self.limit, self.wanted, self.full = limit, 0, False
         self.epochs: int | None = None
-        self._shelves: dict[tuple, MemoryShelf | FileShelf] = {}
+        self._shelves: dict[tuple[str, ...], MemoryShelf | FileShelf] = {}
 
     @classmethod
-    def parse(cls, value: 'str | os.PathLike | Mapping | None') -> 'RecordStore | None':
-        """From ``model.store``: None, a folder, or ``dict(path=…, dtype=…)``."""
+    def parse(
+        cls, value: 'str | os.PathLike[str] | Mapping[str, Any] | None'
+    ) -> 'RecordStore | None':
+        """Read the value of ``model.store`` in a config.
+
+        Args:
+            value: None, a folder, or ``dict(path=…, dtype=…)``.
+
+        Raises:
+            ValueError: If it is anything else.
+
+        Examples:
+            >>> RecordStore.parse(dict(path='records', dtype='float32')).dtype
+            'float32'
+        """
         if value is None:
             return None
         value = value if isinstance(value, Mapping) else dict(path=value)
         unknown = unknown_names(value, ('path', 'dtype'))
-        if (
-            unknown
-            or not isinstance(value.get('path'), (str, os.PathLike))
-            or '\0' in str(value['path'])
-        ):
+        path = value.get('path')
+        if unknown or not isinstance(path, (str, os.PathLike)) or '\0' in str(path):
             raise ValueError(
                 "store must be a folder or dict(path='…', dtype='float16' or 'float32'), got "
-                f'{value!r}'
-                f'{f"; unknown: {unknown}" if unknown else ""}'
+                f'{value!r}{f"; unknown: {unknown}" if unknown else ""}'
             )
         return cls(**value)
 
     def records(
         self,
         teacher: str,
-        facts: dict,
+        facts: Mapping[str, Any],
         views: BatchViews,
         ids: torch.Tensor,
         device: torch.device,
-        compute: Callable[[torch.Tensor | None], dict],
-    ) -> dict:
-        """The records of the views ``ids``: those that are kept, and for the others what
-        ``compute`` gives.
+        compute: Callable[[torch.Tensor | None], dict[str, list[Any]]],
+    ) -> dict[str, list[Any]]:
+        """Return the records of views: those that are kept, and for the others what is computed.
 
         Args:
-            teacher: name of the teacher.
-            facts: what its records are a function of, beside the views, see :func:`teacher_facts`.
-            views: of the batch: where the views are from.
-            ids: (B,) those asked for.
-            device: where the records go.
-            compute: given the places in ``ids`` that must be computed, (k,), or None for all of
-                them.
+            teacher: Name of the teacher.
+            facts: All that its records depend on besides the views, see :func:`teacher_facts`.
+            views: Those of the batch, which say their source.
+            ids: (B,) the views asked for.
+            device: Where the records go.
+            compute: Given the places in ``ids`` that must be computed, (k,), or None for all.
+
+        Returns:
+            ``{recorder key: list of records}`` of the B views.
+
+        Raises:
+            StoreError: If a record does not have one row per sample.
         """
-        shelf, ids = self._shelf(teacher, facts, views), ids.numpy()
-        known, stored = shelf.fetch(ids, device)
+        shelf, wanted = self._shelf(teacher, facts, views), ids.numpy()
+        known, stored = shelf.fetch(wanted, device)
         if known.all():
-            return rebuild(shelf.structure, stored)
+            kept: dict[str, list[Any]] = rebuild(shelf.structure, stored)
+            return kept
         missing = torch.from_numpy(np.flatnonzero(~known))
-        structure, fresh = flatten(compute(missing if known.any() else None))
-        _check_rows(teacher, fresh, len(missing))
-        fresh = shelf.quantise(fresh)
-        if self._fits(shelf, fresh):
-            shelf.keep(ids[~known], structure, fresh)
-        if not known.any():
-            return rebuild(structure, fresh)
-        found = torch.from_numpy(np.flatnonzero(known))
-        merged = [_merge(found, old, missing, new) for old, new in zip(stored, fresh, strict=True)]
-        return rebuild(structure, merged)
+        structure, leaves = flatten(compute(missing if known.any() else None))
+        _check_rows(teacher, leaves, len(missing))
+        leaves = shelf.quantise(leaves)
+        if self._fits(shelf, leaves):
+            shelf.keep(wanted[~known], structure, leaves)
+        if known.any():
+            found = torch.from_numpy(np.flatnonzero(known))
+            pairs = zip(stored, leaves, strict=True)
+            leaves = [_merge(found, old, missing, new) for old, new in pairs]
+        merged: dict[str, list[Any]] = rebuild(structure, leaves)
+        return merged
 
     def _fits(self, shelf: MemoryShelf | FileShelf, leaves: list[torch.Tensor]) -> bool:
         if isinstance(shelf, MemoryShelf) and shelf.structure is None and not self.full:
-            self.wanted += (
-                sum(leaf[:1].numel() * leaf.element_size() for leaf in leaves) * shelf.size
-            )
+            row = sum(leaf[:1].numel() * leaf.element_size() for leaf in leaves)
+            self.wanted += row * shelf.size
             self.full = self.limit is not None and self.wanted > self.limit
         return not self.full
 
     def error(self) -> float:
-        """Largest distance between a record and what was stored of it, in this run."""
+        """Return the largest distance between a record and what was stored of it, in this run."""
         return max(
             (shelf.error for shelf in self._shelves.values() if isinstance(shelf, FileShelf)),
             default=0.0,
         )
 
-    def _shelf(self, teacher: str, facts: dict, views: BatchViews) -> MemoryShelf | FileShelf:
+    def _shelf(
+        self, teacher: str, facts: Mapping[str, Any], views: BatchViews
+    ) -> MemoryShelf | FileShelf:
         known = (teacher, views.source, *facts['recorders'])
         if known not in self._shelves:
-            if self.path is None:
-                self._shelves[known] = MemoryShelf(views.size)
-            else:
-                key = dict(
-                    format=FORMAT, dtype=self.dtype, data=views.source, size=views.size, **facts
-                )
-                name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-                self._shelves[known] = FileShelf(
-                    osp.join(self.path, name),
-                    key,
-                    views.size,
-                    self.dtype,
-                    lambda row: self._announce(teacher, name, row, views.size),
-                )
+            self._shelves[known] = (
+                MemoryShelf(views.size)
+                if self.path is None
+                else self._file_shelf(self.path, teacher, facts, views)
+            )
         return self._shelves[known]
 
-    def _announce(self, teacher: str, name: str, row: int, size: int) -> None:
+    def _file_shelf(
+        self, path: str, teacher: str, facts: Mapping[str, Any], views: BatchViews
+    ) -> FileShelf:
+        key = dict(format=FORMAT, dtype=self.dtype, data=views.source, size=views.size, **facts)
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+        folder = osp.join(path, name)
+        return FileShelf(
+            folder,
+            key,
+            views.size,
+            self.dtype,
+            lambda row: self._announce(teacher, folder, row, views.size),
+        )
+
+    def _announce(self, teacher: str, folder: str, row: int, size: int) -> None:
         planned = (
             f', up to {row * size * self.epochs / 1e9:.2f} GB for {self.epochs} epochs'
             if self.epochs
             else ''
         )
-        free = shutil.disk_usage(self.path).free
+        path, name = osp.split(folder)
         print_log(
-            f"store {self.path}: teacher '{teacher}' keeps {row} bytes a view ({self.dtype}) in "
-            f'{name}: '
-            f'{row * size / 1e6:.1f} MB an epoch of {size} samples{planned}; {free / 1e9:.1f} GB '
-            'are free',
+            f"store {path}: teacher '{teacher}' keeps {row} bytes per view ({self.dtype}) in "
+            f'{name}: {row * size / 1e6:.1f} MB per epoch of {size} samples{planned}; '
+            f'{shutil.disk_usage(path).free / 1e9:.1f} GB are free',
             'current',
         )
 
 
-def teacher_facts(network: nn.Module, recorders: list[str], fast: Fast) -> dict:
-    """What a teacher's records are a function of, beside the pixels: for the key of a store.
+def teacher_facts(network: nn.Module, recorders: list[str], fast: Fast) -> dict[str, Any]:
+    """Collect all that a teacher's records depend on besides the pixels, for the key of a store.
 
     Args:
-        network: the teacher, before it is folded or cast.
-        recorders: keys of the recorders that it is asked for.
-        fast: how it is computed: rounding differs.
+        network: The teacher, before it is folded or cast.
+        recorders: Keys of the recorders that are attached to it.
+        fast: How it is computed, because rounding differs.
+
+    Examples:
+        >>> facts = teacher_facts(nn.Linear(2, 2), [], Fast())
+        >>> sorted(facts)
+        ['compute', 'network', 'preprocessor', 'recorders', 'versions', 'weights']
     """
     weights = hashlib.sha256()
-    for name, tensor in sorted(
-        [*network.named_parameters(), *network.named_buffers()]
-    ):  # mean and std are buffers
+    # mean and std of the preprocessor are buffers
+    for name, tensor in sorted([*network.named_parameters(), *network.named_buffers()]):
         weights.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}'.encode())
         weights.update(
             tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
@@ -200,9 +237,9 @@ def _check_rows(teacher: str, leaves: list[torch.Tensor], count: int) -> None:
     wrong = [tuple(leaf.shape) for leaf in leaves if leaf.dim() == 0 or len(leaf) != count]
     if wrong:
         raise StoreError(
-            f"teacher '{teacher}' records a tensor of shape {wrong[0]} of {count} samples: only "
-            'records '
-            'with a row a sample can be kept; set model.store=None (and train_cfg.upper_cache_mb=0)'
+            f"teacher '{teacher}' records a tensor of shape {wrong[0]} for {count} samples, but "
+            'only records with one row per sample can be kept; set model.store=None (and '
+            'train_cfg.upper_cache_mb=0)'
         )
 
 

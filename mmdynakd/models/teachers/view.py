@@ -1,5 +1,6 @@
 """The ensemble's records behind the interface of MMRazor's ``RecorderManager``."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmdynakd.functional import mix
@@ -9,36 +10,68 @@ from .records import Records
 
 
 class TeacherView:
-    """What a distiller reads as ``teacher_recorders``: the mix of the teachers that it points at.
+    """What a distiller reads as ``teacher_recorders``: a mix of the teachers that it points at.
 
     Args:
         keys: ``{recorder name: {teacher: key in the ensemble's records}}``.
+
+    Examples:
+        >>> import torch
+        >>> records = {'a': {'key': [torch.zeros(2)]}, 'b': {'key': [torch.ones(2)]}}
+        >>> view = TeacherView({'logits': {'a': 'key', 'b': 'key'}})
+        >>> view.point(records, {'a': 0.25, 'b': 0.75})
+        >>> view.get_recorder('logits').get_record_data()
+        tensor([0.7500, 0.7500])
     """
 
-    def __init__(self, keys: dict[str, dict[str, str]]) -> None:
+    def __init__(self, keys: Mapping[str, Mapping[str, str]]) -> None:
         self.recorders = {
             name: MixedRecorder(name, by_teacher) for name, by_teacher in keys.items()
         }
 
-    def point(self, records: Records, weights: dict[str, Weight]) -> None:
+    def point(self, records: Records, weights: Mapping[str, Weight]) -> None:
+        """Let all recorders read ``records``, mixed by ``weights``.
+
+        Args:
+            records: What the ensemble recorded.
+            weights: ``{teacher: weight}``, see :func:`mix`.
+        """
         for recorder in self.recorders.values():
             recorder.records, recorder.weights = records, weights
 
     def get_recorder(self, name: str) -> 'MixedRecorder':
+        """Return the recorder of this name."""
         return self.recorders[name]
 
 
 class MixedRecorder:
-    """One recorder of the view; reads like MMRazor's ``BaseRecorder``."""
+    """One recorder of the view; it reads like MMRazor's ``BaseRecorder``.
 
-    def __init__(self, name: str, keys: dict[str, str]) -> None:
+    Args:
+        name: Its name in the distiller's config.
+        keys: ``{teacher: key in the ensemble's records}``.
+
+    Examples:
+        >>> recorder = MixedRecorder('stages', {'a': 'key'})
+        >>> recorder.records, recorder.weights = {'a': {'key': [(10, 20)]}}, {'a': 1.0}
+        >>> recorder.get_record_data(record_idx=0, data_idx=1)
+        20
+    """
+
+    def __init__(self, name: str, keys: Mapping[str, str]) -> None:
         self.name, self.keys = name, keys
         self.records: Records = {}
-        self.weights: dict[str, Weight] = {}
+        self.weights: Mapping[str, Weight] = {}
 
     def get_record_data(self, record_idx: int = 0, data_idx: int | None = None) -> Any:
-        """Σ_i w_i r_i over the teachers pointed at, r_i being entry ``data_idx`` of record
-        ``record_idx``.
+        """Return Σ_i w_i r_i over the teachers pointed at.
+
+        Args:
+            record_idx: Which call of the recorded source in the forward pass.
+            data_idx: Which entry of that record; None takes the record itself.
+
+        Raises:
+            IndexError: If a teacher has no such record or entry.
         """
         picked = [self._pick(teacher, record_idx, data_idx) for teacher in self.weights]
         return mix(picked, list(self.weights.values()))

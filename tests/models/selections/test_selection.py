@@ -229,5 +229,5 @@ def test_nobody_teaches_where_labels_are_all():
     nobody = MODELS.build(dict(type='mmdynakd.LabelsOnly', teachers=NAMES))
     assert nobody.choose(at(0.3)) == Choice({})
     assert (nobody.teachers, nobody.kind, nobody.summary()) == ([], None, {})
-    assert not (nobody.learnable or nobody.needs_labels or nobody.needs_evidence)
+    assert [nobody.learnable, nobody.needs_labels, nobody.needs_evidence] == [False] * 3
     assert nobody.state_dict() == {}

@@ -502,3 +502,22 @@ def test_folded_teachers_are_keyed_by_the_weights_that_were_loaded(tmp_path):
     second = resnets()
     assert runs(second, [2], source='elsewhere')[1] == 0
     assert runs(second, [0, 1])[1] == 0
+
+
+def test_a_store_of_one_source_serves_that_source_only():
+    model = model_of(None)
+    ran = []
+    for name, network in model.ensemble.networks.items():
+        network.backbone.register_forward_hook(lambda *_, name=name: ran.append(name))
+    optim = bilevel(model)
+    model.ensemble.keep('val', RecordStore())
+    val = {**viewed_batch(range(4)), 'views': BatchViews('val', SIZE, torch.arange(4))}
+    other = {**val, 'views': BatchViews('another', SIZE, torch.arange(4))}
+    for batch, passes in ((val, 2), (val, 0), (other, 2), (other, 2)):
+        ran.clear()
+        model.upper_step(batch, optim)
+        assert len(ran) == passes
+    model.ensemble.drop('val')
+    ran.clear()
+    model.upper_step(val, optim)
+    assert len(ran) == 2
