@@ -61,11 +61,7 @@ def logits(made):
 
 
 def noise(seed, spread):
-<<<<<<< HEAD:tests/models/algorithms/test_planted.py
-    """A random network, as sure of itself as the other; its logits' mean is one for all classes."""
-=======
     """A random network, as sure of itself as the other; all classes have one mean logit."""
->>>>>>> 8bb409967efcd94dda54895bdcb2663875519a12:tests/models/test_planted.py
     made = network(seed)
     fc, (feats, labels) = made.head.fc, features(made)
     means = torch.stack([feats[labels == c].mean(0) for c in range(CLASSES)])

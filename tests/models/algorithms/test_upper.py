@@ -1,8 +1,4 @@
-<<<<<<< HEAD:tests/models/algorithms/test_upper.py
-"""θ-gradients beyond the paper, each against finite differences of what it claims, in float64."""
-=======
 """θ-gradients beyond the paper, each against finite differences of its definition, in float64."""
->>>>>>> 8bb409967efcd94dda54895bdcb2663875519a12:tests/models/test_upper.py
 
 import copy
 import math
