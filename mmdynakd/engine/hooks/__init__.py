@@ -1,3 +1,5 @@
+"""Hooks: they observe a run and record what they saw; they change no weight and no θ."""
+
 from .candidates import CandidateEvaluationHook
 from .checkpoint import CheckpointHook
 from .results import ResultsHook

@@ -1,38 +1,55 @@
-"""Checkpoints that outlive a kill at any moment, and hold what MMEngine's leave out."""
+"""Checkpoints that survive a kill at any moment, and hold what MMEngine's leave out."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Any
 
-from mmengine.config import Config
+import torch
 from mmengine.dist import all_reduce, gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdynakd.compat.mmengine_internals import resumes, unformatted
 from mmdynakd.generators import generator_states
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import is_plain_name
 from mmdynakd.registry import HOOKS
 from mmdynakd.workdir.checkpoints import ATOMIC, note_newest
 
+from ..loops.epochs import Place
+
 STATE = 'mmdynakd_resume'
+BETWEEN_EPOCHS: Mapping[str, Any] = dict(done=0, generators=None)
 
 
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
-    """MMEngine's hook; a checkpoint is written whole or not at all, and an older one is removed
-    only after it.
+    """MMEngine's hook, but a checkpoint is written whole, and older ones are removed only after it.
 
-    It also holds the states of the random generators, for a run that goes on in the midst of an
+    It also holds the states of the random generators, for a run that goes on in the middle of an
     epoch, and gradients that wait for their optimizer step (``accumulative_counts``). In a
     distributed run these are averaged over the ranks when they are saved, as they would be in the
     step.
 
-    Args: as MMEngine's. ``max_keep_ckpts=1`` leaves nothing to fall back to where the newest is
-    damaged.
+    Args:
+        args: as MMEngine's.
+        kwargs: likewise. ``max_keep_ckpts=1`` leaves nothing to fall back to where the newest is
+            damaged.
+
+    Raises:
+        ValueError: ``filename_tmpl`` is not the plain name of a file.
+
+    Examples:
+        In a config: ``default_hooks=dict(checkpoint=dict(type='mmdynakd.CheckpointHook',
+        interval=1))``.
+
+        >>> CheckpointHook(interval=5).interval
+        5
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    backend_args: Mapping[str, Any] | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.filename_tmpl is not None and not is_plain_name(self.filename_tmpl):
             raise ValueError(
@@ -42,9 +59,9 @@ class CheckpointHook(_CheckpointHook):
         local = self.out_dir is None or '://' not in str(self.out_dir)
         if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC)
-        self._place = dict(done=0, generators=None)
+        self._place = BETWEEN_EPOCHS
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         outdated = self._keep(runner, step)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -53,7 +70,7 @@ class CheckpointHook(_CheckpointHook):
         if not self.by_epoch:  # an epoch seeds its generators
             done = runner.iter + 1 - runner.epoch * len(runner.train_dataloader)
             self._place = dict(done=done, generators=gather_object(generator_states()))
-        with _as_it_comes(runner.cfg):
+        with unformatted(runner.cfg):
             runner.save_checkpoint(
                 self.out_dir,
                 name,
@@ -65,7 +82,7 @@ class CheckpointHook(_CheckpointHook):
                 backend_args=self.backend_args,
                 **self.args,
             )
-        self._place = dict(done=0, generators=None)  # as between two epochs, for who else saves
+        self._place = BETWEEN_EPOCHS  # for other hooks that save
         if is_main_process():
             note_newest(runner.work_dir, str(self.last_ckpt))
             for path in outdated:
@@ -86,7 +103,8 @@ class CheckpointHook(_CheckpointHook):
             for old in outdated
         ]
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Put into the checkpoint what MMEngine leaves out."""
         waiting = {
             name: p.grad.cpu()
             for name, p in algorithm_of(runner).named_parameters()
@@ -94,29 +112,17 @@ class CheckpointHook(_CheckpointHook):
         }
         checkpoint[STATE] = dict(self._place, gradients=waiting)
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping[str, Any]) -> None:
+        """Put it back, if the run goes on from the checkpoint."""
         state = checkpoint.get(STATE)
-        if state is None or not runner._resume:
+        if state is None or not resumes(runner):
             return
         _put_back(state['gradients'], algorithm_of(runner))
         states = state['generators'] or []
-        runner.train_loop.resumed = (
+        runner.train_loop.resumed = Place(
             state['done'],
             states[get_rank()] if len(states) == get_world_size() else None,
         )
-
-
-@contextmanager
-def _as_it_comes(cfg: Config) -> Iterator[None]:
-    """Within it the config's text is not laid out (by yapf: a second for one of many lanes, in
-    every checkpoint).
-    """
-    before = cfg._format_python_code
-    object.__setattr__(cfg, '_format_python_code', False)  # Config's own would make it a key
-    try:
-        yield
-    finally:
-        object.__setattr__(cfg, '_format_python_code', before)
 
 
 def _average(model: nn.Module) -> None:
@@ -127,7 +133,7 @@ def _average(model: nn.Module) -> None:
                 all_reduce(p.grad, op='mean')
 
 
-def _put_back(gradients: Mapping, model: nn.Module) -> None:
+def _put_back(gradients: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     parameters = dict(model.named_parameters())
     for name, gradient in gradients.items():
         parameters[name].grad = gradient.to(parameters[name])

@@ -1,15 +1,17 @@
-"""Batches whose content is a function of their place alone, whatever was cut off or died before."""
+"""Batches that depend on their place only, whatever was cut off or died before."""
 
 import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather, get_rank
 from mmengine.logging import print_log
 from torch.utils.data import DataLoader
 
+from mmdynakd.compat.torch_internals import forget_workers
 from mmdynakd.errors import UserError
 from mmdynakd.generators import (
     generator_states,
@@ -18,15 +20,15 @@ from mmdynakd.generators import (
     untouched_generators,
 )
 
-RESTARTS = 3  # of a round's workers without a batch in between
+RESTARTS = 3  # of a round's workers, without a batch in between
 
 
-class Round:
+class Round(Iterator[Any]):
     """One round over a data loader, from batch ``start`` on.
 
     Worker processes are started anew each round and seeded by (seed, round, rank, worker), so that
-    a batch is the same whenever the round was begun. Where one dies, the round is opened again and
-    goes on where it was.
+    a batch is the same no matter when the round was begun. Where a worker dies, the round is opened
+    again and goes on where it was.
 
     Args:
         dataloader: of any data set.
@@ -35,10 +37,15 @@ class Round:
         start: batches to pass over.
 
     Raises:
-        RuntimeError: if workers die again and again, or one raises.
+        RuntimeError: workers die again and again, or one raises.
+
+    Examples:
+        >>> loader = DataLoader(range(6), batch_size=2)
+        >>> [batch.tolist() for batch in Round(loader, seed=0, number=0, start=1)]
+        [[2, 3], [4, 5]]
     """
 
-    def __init__(self, dataloader: DataLoader, seed: int, number: int, start: int = 0) -> None:
+    def __init__(self, dataloader: DataLoader[Any], seed: int, number: int, start: int = 0) -> None:
         self._dataloader, self._seed, self._number = dataloader, seed, number
         self._served = 0
         self._before = generator_states() if dataloader.num_workers else None
@@ -46,10 +53,7 @@ class Round:
         for _ in range(start):
             next(self)
 
-    def __iter__(self) -> 'Round':
-        return self
-
-    def __next__(self):
+    def __next__(self) -> Any:
         for _ in range(RESTARTS):
             try:
                 batch = next(self._iterator)
@@ -68,13 +72,11 @@ class Round:
             f'{self._number}: is memory short? Lower num_workers or the batch size'
         )
 
-    def _opened(self) -> Iterator:
+    def _opened(self) -> Iterator[Any]:
         loader = self._dataloader
         if loader.num_workers == 0:
             return iter(loader)
-        loader._iterator = (
-            None  # persistent workers would go on with the streams of the round before
-        )
+        forget_workers(loader)  # persistent ones would go on with the streams of the round before
         given = getattr(loader.worker_init_fn, 'given', loader.worker_init_fn)
         loader.worker_init_fn = _SeededWorker(given, (self._seed, self._number, get_rank()))
         iterator = iter(loader)
@@ -86,7 +88,8 @@ class Round:
 
     def _reopen(self) -> None:
         with untouched_generators():
-            set_generator_states(self._before)  # a sampler may draw its order from them
+            if self._before is not None:  # a sampler may draw its order from them
+                set_generator_states(self._before)
             self._iterator = self._opened()
             served, self._served = self._served, 0
             for _ in range(served):
@@ -105,64 +108,72 @@ class _SeededWorker:
         seed_everything(*self._place, worker)
 
 
-def check_lengths(dataloader: DataLoader, key: str) -> None:
-    """Raises UserError, on every rank, if the ranks have different numbers of batches: some would
-    wait for ever.
+def check_lengths(dataloader: DataLoader[Any], key: str) -> None:
+    """Check that all ranks have the same number of batches; otherwise some would wait for ever.
+
+    Args:
+        dataloader: of this rank.
+        key: of its config, for the message.
+
+    Raises:
+        UserError: on every rank, if the numbers differ.
+
+    Examples:
+        >>> check_lengths(DataLoader(range(6)), 'train_dataloader')
     """
     lengths = [int(length) for length in all_gather(torch.tensor(len(dataloader)))]
     if len(set(lengths)) > 1:
         other = not dataloader.drop_last
         raise UserError(
             f'{key} has {lengths} batches on ranks 0 to {len(lengths) - 1}, but every step needs '
-            'all '
-            f'ranks: set {key}.sampler.round_up=True, which repeats samples, or '
+            f'all ranks: set {key}.sampler.round_up=True, which repeats samples, or '
             f'{key}.drop_last={other}'
         )
 
 
-class CyclingBatches:
-    """Cycles a data loader, reshuffled each time round.
+class CyclingBatches(Iterator[Any]):
+    """Cycles a data loader without end, reshuffled each time round.
 
     Args:
-        dataloader: with a sampler that has ``set_epoch`` (MMEngine's), or none that shuffles.
-        start: number of batches already served, skipped without being loaded where a whole round
-            passed.
+        dataloader: with a sampler that has ``set_epoch`` (MMEngine's), or one that does not
+            shuffle.
+        start: number of batches already served; whole rounds of them are skipped without being
+            loaded.
         seed: of the run.
-        per_batch: the global generators are seeded by (seed, position) before a batch is loaded, so
-            that augmentation in this process too depends on the position alone.
+        per_batch: seed the global generators by (seed, position) before each batch is loaded, so
+            that augmentation in this process too depends on the position only.
+
+    Examples:
+        >>> batches = CyclingBatches(DataLoader(range(6), batch_size=2), start=5)
+        >>> [next(batches).tolist() for _ in range(2)], batches.position
+        ([[4, 5], [0, 1]], 7)
     """
 
     def __init__(
-        self, dataloader: DataLoader, start: int = 0, seed: int = 0, per_batch: bool = False
+        self, dataloader: DataLoader[Any], start: int = 0, seed: int = 0, per_batch: bool = False
     ) -> None:
         self._dataloader, self._seed, self._per_batch = dataloader, seed, per_batch
-        # Else each new round would draw a worker seed from the global generator, that the model
-        # draws from too.
+        # Without a generator of its own, each round would draw a worker seed from the global one,
+        # from which the model draws too.
         dataloader.generator = torch.Generator().manual_seed(seed)
         self.position = 0
-        self._round: Iterator = iter(())
+        self._round: Iterator[Any] = iter(())
         self.seek(start)
 
     def seek(self, position: int) -> None:
-        """The next batch is number ``position`` (from 0)."""
+        """Make batch number ``position`` (from 0) the next one."""
         length = len(self._dataloader)
         self.position = position - position % length
-        with (
-            untouched_generators()
-        ):  # what is skipped must not shift what the training batches draw
+        # What is skipped must not shift what the training batches draw.
+        with untouched_generators():
             for _ in range(position % length):
                 next(self)
 
     def skip_iter(self, count: int) -> None:
-        """Passes over ``count`` batches; onedl-mmengine's loop by iteration asks for it when it
-        resumes.
-        """
+        """Pass over ``count`` batches: onedl-mmengine's loop by iteration asks for it to resume."""
         self.seek(self.position + count)
 
-    def __iter__(self) -> 'CyclingBatches':
-        return self
-
-    def __next__(self):
+    def __next__(self) -> Any:
         number, offset = divmod(self.position, len(self._dataloader))
         if self._per_batch:
             seed_everything(self._seed, self.position)

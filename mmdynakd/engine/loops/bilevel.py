@@ -1,11 +1,13 @@
-"""Training loops that fetch a validation batch for the upper step and a training batch for the
-lower one.
-"""
+"""Training loops that also fetch validation batches, for the upper steps."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdynakd.compat.mmengine_internals import choose_val_interval, randomness_of
 from mmdynakd.entries import expand_schedulers
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.registry import LOOPS
@@ -16,28 +18,45 @@ from .faults import FaultReport
 from .probe import probe_teachers
 from .upper import CACHE_MB, UpperSteps
 
+Loader = DataLoader[Any] | Mapping[str, Any]
+"""A data loader, or the config of one."""
 
-def prepare(runner: Runner, dataloader: DataLoader) -> None:
-    """Checks that the run can be repeated, and gives each lane the schedulers of its kind.
+
+def prepare(runner: Runner, dataloader: DataLoader[Any]) -> None:
+    """Check that a run can be repeated, and give each lane the schedulers of its kind.
+
+    Args:
+        runner: of the run; its ``param_schedulers`` are set.
+        dataloader: of the training split.
 
     Raises:
-        ValueError: without a seed, or with one that differs from rank to rank; for unequal numbers
-            of batches.
+        ValueError: there is no seed, or one that differs from rank to rank; or the ranks have
+            different numbers of batches.
+
+    Examples:
+        The loops below call it before anything else: ``prepare(runner, self.dataloader)``.
     """
-    randomness = runner._randomness_cfg
+    randomness = randomness_of(runner)
     if randomness.get('seed') is None or randomness.get('diff_rank_seed'):
         raise ValueError(
             'set randomness=dict(seed=…), without diff_rank_seed: ranks and resumed runs draw the '
-            'same '
-            f'teachers; got {dict(randomness)}'
+            f'same teachers; got {dict(randomness)}'
         )
     check_lengths(dataloader, 'train_dataloader')
     runner.param_schedulers = expand_schedulers(runner.param_schedulers, algorithm_of(runner))
 
 
 def start(runner: Runner, iteration: int) -> None:
-    """Gives the draws the run's seed and position, both known once a checkpoint is loaded; looks at
-    the teachers.
+    """Give the draws the run's seed and position, and look at the teachers.
+
+    Both are known once a checkpoint is loaded, so only then can this be done.
+
+    Args:
+        runner: of the run.
+        iteration: lower steps that are done.
+
+    Examples:
+        The loops below call it as they begin to run: ``start(self.runner, self.iter)``.
     """
     algorithm = algorithm_of(runner)
     if algorithm.draw_seed is None:
@@ -50,25 +69,34 @@ def start(runner: Runner, iteration: int) -> None:
 
 @LOOPS.register_module()
 class BilevelTrainLoop(RepeatableTrainLoop):
-    """DynaKD by epoch: the training loader defines the epoch, the validation loader cycles,
-    reshuffled.
+    """DynaKD by epoch: the training loader defines the epoch, the validation loader cycles.
 
     Args:
-        upper_dataloader: loader (or config) of the split on which θ is learned; needed where a lane
-            searches.
+        runner: of the run.
+        dataloader: loader (or config) of the training split.
+        max_epochs: passes over the training split.
+        upper_dataloader: loader (or config) of the split on which θ is learned, reshuffled each
+            time round; needed where a lane searches.
         upper_cache_mb: MiB of the teachers' records of that split that may be kept, see
-            :class:`UpperSteps`; 0: none.
-        Others: as :class:`RepeatableTrainLoop`.
+            :class:`UpperSteps`; 0 keeps none.
+        kwargs: as of :class:`RepeatableTrainLoop`.
+
+    Examples:
+        In a config: ``train_cfg=dict(type='mmdynakd.BilevelTrainLoop', max_epochs=2,
+        upper_dataloader=dict(…))``.
+
+        >>> LOOPS.get('BilevelTrainLoop').__name__
+        'BilevelTrainLoop'
     """
 
     def __init__(
         self,
         runner: Runner,
-        dataloader,
+        dataloader: Loader,
         max_epochs: int,
-        upper_dataloader=None,
+        upper_dataloader: Loader | None = None,
         upper_cache_mb: int = CACHE_MB,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
         prepare(runner, self.dataloader)
@@ -76,31 +104,46 @@ class BilevelTrainLoop(RepeatableTrainLoop):
         self.faults = FaultReport(runner)
 
     def run(self) -> nn.Module:
-        start(self.runner, self._iter)
-        return super().run()
+        """Train; returns the trained model."""
+        start(self.runner, self.iter)
+        model: nn.Module = super().run()
+        return model
 
-    def run_iter(self, idx: int, data_batch: dict) -> None:
-        self.faults.report(self.upper.run(self._iter, data_batch), self._iter + 1)
+    def run_iter(self, idx: int, data_batch: dict[str, Any]) -> None:
+        """An upper step, if one is due, then a lower step on a training batch."""
+        self.faults.report(self.upper.run(self.iter, data_batch), self.iter + 1)
         super().run_iter(idx, data_batch)
-        self.faults.report(data_batch, self._iter)
+        self.faults.report(data_batch, self.iter)
 
 
 @LOOPS.register_module()
 class BilevelIterTrainLoop(IterBasedTrainLoop):
-    """DynaKD by iteration; arguments as MMEngine's ``IterBasedTrainLoop``, plus those of
-    :class:`BilevelTrainLoop`.
+    """DynaKD by iteration; each training batch is loaded from generators seeded by (seed, step).
 
-    Each training batch is loaded from generators seeded by (seed, iteration).
+    Args:
+        runner: of the run.
+        dataloader: loader (or config) of the training split.
+        max_iters: lower steps.
+        upper_dataloader: as of :class:`BilevelTrainLoop`.
+        upper_cache_mb: likewise.
+        kwargs: as of MMEngine's ``IterBasedTrainLoop``.
+
+    Examples:
+        In a config: ``train_cfg=dict(type='mmdynakd.BilevelIterTrainLoop', max_iters=1000,
+        upper_dataloader=dict(…))``.
+
+        >>> LOOPS.get('BilevelIterTrainLoop').__name__
+        'BilevelIterTrainLoop'
     """
 
     def __init__(
         self,
         runner: Runner,
-        dataloader,
+        dataloader: Loader,
         max_iters: int,
-        upper_dataloader=None,
+        upper_dataloader: Loader | None = None,
         upper_cache_mb: int = CACHE_MB,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(runner, dataloader, max_iters, **kwargs)
         self.dataloader_iterator = CyclingBatches(self.dataloader, seed=runner.seed, per_batch=True)
@@ -109,27 +152,29 @@ class BilevelIterTrainLoop(IterBasedTrainLoop):
         self.faults = FaultReport(runner)
 
     def run(self) -> nn.Module:
-        """MMEngine's, but a resumed run loads no batch of the rounds that are over."""
-        start(self.runner, self._iter)
+        """Train as MMEngine does, but a resumed run loads no batch of the rounds that are over."""
+        start(self.runner, self.iter)
         runner = self.runner
         runner.call_hook('before_train')
         runner.call_hook('before_train_epoch')
-        self.dataloader_iterator.seek(self._iter)
-        while self._iter < self._max_iters and not self.stop_training:
+        self.dataloader_iterator.seek(self.iter)
+        while self.iter < self.max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
-            self._decide_current_val_interval()
+            choose_val_interval(self)
             if (
                 runner.val_loop is not None
-                and self._iter >= self.val_begin
-                and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
+                and self.iter >= self.val_begin
+                and (self.iter % self.val_interval == 0 or self.iter == self.max_iters)
             ):
                 runner.val_loop.run()
         runner.call_hook('after_train_epoch')
         runner.call_hook('after_train')
-        return runner.model
+        model: nn.Module = runner.model
+        return model
 
-    def run_iter(self, data_batch: dict) -> None:
-        self.faults.report(self.upper.run(self._iter, data_batch), self._iter + 1)
+    def run_iter(self, data_batch: dict[str, Any]) -> None:
+        """An upper step, if one is due, then a lower step on a training batch."""
+        self.faults.report(self.upper.run(self.iter, data_batch), self.iter + 1)
         super().run_iter(data_batch)
-        self.faults.report(data_batch, self._iter)
+        self.faults.report(data_batch, self.iter)

@@ -1,7 +1,7 @@
 """Steps whose loss or gradient is not finite are skipped, and nothing of them stays."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,12 @@ from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmdynakd.compat.torch_internals import copies, norms
+
 MAX_SKIPPED = 10
+
+Place = tuple[nn.Module, str]
+"""A module and the name of one of its buffers."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,10 @@ class Fault:
         loss: whether its loss is not finite, on one rank at least.
         gradient: the same of its gradient.
         parameters: those whose gradient is not finite on this rank.
+
+    Examples:
+        >>> Fault(loss=True, gradient=False, parameters=[]).loss
+        True
     """
 
     loss: bool
@@ -30,10 +39,10 @@ class Fault:
 class StepGuard:
     """Judges each step before the optimizers see it, and counts those that are skipped, by entry.
 
-    It looks at the norm of each gradient (a gradient whose norm overflows is looked at closer),
-    which every rank does alike, and reads one number a step from the device. With AMP's loss scaler
-    the gradients are the scaler's to judge, which skips and lowers its scale; the loss is still
-    judged here. Of accumulated batches one that is not finite spoils the step of them all.
+    It looks at the norm of each gradient (more closely where a norm overflows), which every rank
+    does alike, and reads one number a step from the device. With AMP's loss scaler the gradients
+    are the scaler's to judge, which skips and lowers its scale; the loss is still judged here. If
+    one of several accumulated batches is not finite, the step of them all is skipped.
 
     Args:
         max_skipped: steps of one entry skipped in a row after which a loop stops, see
@@ -43,6 +52,18 @@ class StepGuard:
         faults: of the last step, by entry.
         skipped: number of steps skipped, by entry.
         in_row: number of those since the last step that was taken.
+
+    Raises:
+        ValueError: ``max_skipped`` is not a positive integer.
+
+    Examples:
+        >>> layer = nn.Linear(1, 1)
+        >>> entries = dict(search=OptimWrapper(torch.optim.SGD(layer.parameters(), lr=1)))
+        >>> guard = StepGuard()
+        >>> guard.judge(dict(search=torch.tensor(float('nan'))), entries)
+        {'search': Fault(loss=True, gradient=False, parameters=[])}
+        >>> guard.may_step('search'), dict(guard.skipped)
+        (False, {'search': 1})
     """
 
     def __init__(self, max_skipped: int = MAX_SKIPPED) -> None:
@@ -52,17 +73,20 @@ class StepGuard:
             )
         self.max_skipped = max_skipped
         self.faults: dict[str, Fault] = {}
-        self.skipped, self.in_row = Counter(), Counter()
-        self._spoiled: set[str] = (
-            set()
-        )  # entries that may not step until the next of their steps is over
-        self._places: tuple[nn.Module | None, dict[str, list[tuple[nn.Module, str]]]] = None, {}
+        self.skipped: Counter[str] = Counter()
+        self.in_row: Counter[str] = Counter()
+        # Entries that may not step until the next of their steps is over.
+        self._spoiled: set[str] = set()
+        self._places: tuple[nn.Module | None, dict[str, list[Place]]] = None, {}
         self._copies: dict[str, list[torch.Tensor]] = {}
 
     @torch.no_grad()
     def watch(self, model: nn.Module, lanes: Mapping[str, nn.Module]) -> None:
-        """Copies the lanes' buffers: what a forward pass may change for good (BatchNorm's
-        statistics).
+        """Copy the lanes' buffers, which a forward pass may change for good (BatchNorm's).
+
+        Args:
+            model: to which the lanes belong.
+            lanes: by name.
         """
         if self._places[0] is not model:
             self._places = model, {}
@@ -70,18 +94,17 @@ class StepGuard:
         for name, lane in lanes.items():
             if name not in places:
                 places[name] = [
-                    (m, key)
-                    for m in lane.modules()
-                    for key, b in m._buffers.items()
-                    if b is not None
+                    (module, key)
+                    for module in lane.modules()
+                    for key, _ in module.named_buffers(recurse=False)
                 ]
-        self._copies = {name: _copied(_buffers(places[name])) for name in lanes}
+        self._copies = {name: copies(_buffers(places[name])) for name in lanes}
 
     @torch.no_grad()
     def judge(
         self, losses: Mapping[str, torch.Tensor], entries: Mapping[str, OptimWrapper]
     ) -> dict[str, Fault]:
-        """The faults of a step whose gradients are there, by entry; they are counted.
+        """The faults, by entry, of a step whose gradients are there; they are counted.
 
         Args:
             losses: scalar by entry.
@@ -104,22 +127,24 @@ class StepGuard:
         return True
 
     def undo(self, lane: str) -> None:
-        """The lane's buffers as they were before the forward pass."""
+        """Set the lane's buffers back to what they were before the forward pass."""
         places = self._places[1].get(lane, [])
         for buffer, copy in zip(_buffers(places), self._copies.get(lane, [])):
             buffer.copy_(copy)
 
     def forget(self) -> None:
+        """Drop the copies of buffers."""
         self._copies = {}
 
-    def state_dict(self) -> dict[str, list]:
+    def state_dict(self) -> dict[str, list[int]]:
         """What was counted, of entries that had a fault: a run without one saves nothing."""
         return {
             name: [count, self.in_row[name], name in self._spoiled]
             for name, count in self.skipped.items()
         }
 
-    def load_state_dict(self, state: Mapping[str, list]) -> None:
+    def load_state_dict(self, state: Mapping[str, Sequence[int]]) -> None:
+        """Go on with what was counted when :meth:`state_dict` was saved."""
         self.skipped = Counter({name: count for name, (count, _, _) in state.items()})
         self.in_row = Counter({name: row for name, (_, row, _) in state.items() if row})
         self._spoiled = {name for name, (_, _, spoiled) in state.items() if spoiled}
@@ -137,13 +162,17 @@ def _judged(entry: OptimWrapper) -> list[nn.Parameter]:
     ]
 
 
+def _gradients(parameters: list[nn.Parameter]) -> list[torch.Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]
+
+
 def _all_finite(
     losses: Mapping[str, torch.Tensor], parameters: Mapping[str, list[nn.Parameter]]
 ) -> bool:
-    """Quickly: False is to be looked at closer."""
-    gradients = [p.grad for own in parameters.values() for p in own]
+    """A quick answer; False asks for a closer look."""
+    gradients = [gradient for own in parameters.values() for gradient in _gradients(own)]
     values = [loss.detach().float().reshape(()) for loss in losses.values()]
-    values += [norm.float() for norm in torch._foreach_norm(gradients)] if gradients else []
+    values += [norm.float() for norm in norms(gradients)]
     finite = torch.isfinite(torch.stack(values)).all().int()
     all_reduce(finite, op='min')
     return bool(finite)
@@ -152,13 +181,14 @@ def _all_finite(
 def _faults(
     losses: Mapping[str, torch.Tensor], parameters: Mapping[str, list[nn.Parameter]]
 ) -> dict[str, Fault]:
-    """Exactly, number by number."""
+    """The exact answer, number by number."""
     bad = {
-        name: [p for p in own if not torch.isfinite(p.grad).all()]
+        name: [p for p, gradient in zip(own, _gradients(own)) if not torch.isfinite(gradient).all()]
         for name, own in parameters.items()
     }
-    flags = [[bool(torch.isfinite(loss).all()), not bad[name]] for name, loss in losses.items()]
-    flags = torch.tensor(flags, dtype=torch.int32, device=next(iter(losses.values())).device)
+    own_flags = [[bool(torch.isfinite(loss).all()), not bad[name]] for name, loss in losses.items()]
+    device = next(iter(losses.values())).device
+    flags = torch.tensor(own_flags, dtype=torch.int32, device=device)
     all_reduce(flags, op='min')
     return {
         name: Fault(not loss, not gradient, bad[name])
@@ -167,23 +197,6 @@ def _faults(
     }
 
 
-def _buffers(places: list[tuple[nn.Module, str]]) -> list[torch.Tensor]:
-    return [module._buffers[key] for module, key in places]
-
-
-def _copied(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Copies, in few kernels where there are many tensors of a type."""
-    copies: list[torch.Tensor] = [None] * len(tensors)
-    kinds: dict[torch.dtype, list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        kinds.setdefault(tensor.dtype, []).append(place)
-    for dtype, places in kinds.items():
-        own = [tensors[place] for place in places]
-        own = (
-            [tensor.clone() for tensor in own]
-            if dtype is torch.bool
-            else torch._foreach_mul(own, 1)
-        )
-        for place, copy in zip(places, own):
-            copies[place] = copy
-    return copies
+def _buffers(places: list[Place]) -> list[torch.Tensor]:
+    # Asked for by name each time: synchronised BatchNorm puts new tensors in the old one's place.
+    return [getattr(module, key) for module, key in places]

@@ -1,7 +1,8 @@
-"""One optimizer a student, one a θ, one backward for all students."""
+"""One optimizer for each student and each θ, one backward for all students."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -9,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
+from mmdynakd.compat.mmengine_internals import count_backward
 from mmdynakd.entries import GUARD, is_theta, lane_of, theta_entry
 from mmdynakd.functional import NoHypergradientError
 from mmdynakd.registry import OPTIM_WRAPPERS
@@ -26,11 +28,26 @@ class BilevelOptimWrapper(OptimWrapperDict):
     Args:
         upper_interval: lower steps from one upper step to the next.
         warmup: lower steps before the first upper step; θ stays uniform.
-        max_skipped: a step whose loss or gradient is not finite is skipped, as if its batch had not
-            come; a loop stops after so many in a row of one entry. None or 0 takes every step, and
-            saves copying the students' buffers (BatchNorm's) and reading one number from the device
-            a step.
+        max_skipped: a step whose loss or gradient is not finite is skipped, as if its batch had
+            never come; a loop stops after this many in a row of one entry. With None or 0 every
+            step is taken; that saves copying the students' buffers (BatchNorm's) and reading one
+            number from the device in each step.
         entries: the optim wrappers by name.
+
+    Raises:
+        ValueError: ``upper_interval`` < 1 or ``warmup`` < 0.
+
+    Examples:
+        In a config: ``optim_wrapper=dict(type='mmdynakd.BilevelOptimWrapper', …)``, with
+        ``constructor='mmdynakd.BilevelOptimWrapperConstructor'``.
+
+        >>> def entry():
+        ...     return OptimWrapper(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1))
+        >>> wrapper = BilevelOptimWrapper(2, 4, **{'search': entry(), 'search.theta': entry()})
+        >>> list(wrapper.lanes), list(wrapper.thetas), wrapper.get_lr()
+        (['search'], ['search'], {'lr': [0.1], 'theta.lr': [0.1]})
+        >>> [step for step in range(9) if wrapper.is_upper_step(step)]
+        [4, 6, 8]
     """
 
     def __init__(
@@ -50,6 +67,7 @@ class BilevelOptimWrapper(OptimWrapperDict):
 
     @property
     def lanes(self) -> dict[str, OptimWrapper]:
+        """The students' entries by lane."""
         return {name: entry for name, entry in self.items() if not is_theta(name)}
 
     @property
@@ -66,10 +84,12 @@ class BilevelOptimWrapper(OptimWrapperDict):
         return max(0, -((self.warmup - iteration) // self.upper_interval))
 
     def get_lr(self) -> dict[str, list[float]]:
-        """Learning rates to log: one ``lr`` for students that share it, one ``theta.lr`` likewise,
-        else one a lane.
+        """Learning rates to log.
+
+        That is one ``lr`` where all students share it, one ``theta.lr`` likewise, otherwise one a
+        lane.
         """
-        rates = super().get_lr()
+        rates: dict[str, list[float]] = super().get_lr()
         for key, entries in (
             ('lr', self.lanes),
             ('theta.lr', [theta_entry(lane) for lane in self.thetas]),
@@ -81,6 +101,7 @@ class BilevelOptimWrapper(OptimWrapperDict):
         return rates
 
     def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
+        """Tell the entries how many of their own steps are done, and how many there will be."""
         for entry in self.lanes.values():
             entry.initialize_count_status(model, cur_iter, max_iters)
         upper, total = self.upper_steps_before(cur_iter), self.upper_steps_before(max_iters)
@@ -89,8 +110,9 @@ class BilevelOptimWrapper(OptimWrapperDict):
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """AMP and gradient synchronisation of the lower step; the lanes count alike, so that one
-        speaks for all.
+        """AMP and gradient synchronisation of the lower step.
+
+        All lanes count alike, so one of them speaks for all.
         """
         self._watch(model, self.lanes)
         with next(iter(self.lanes.values())).optim_context(model):
@@ -98,12 +120,13 @@ class BilevelOptimWrapper(OptimWrapperDict):
 
     @contextlib.contextmanager
     def theta_context(self, model: nn.Module) -> Iterator[None]:
+        """AMP of the upper step."""
         self._watch(model, self.thetas)
         with next(iter(self.thetas.values())).optim_context(model):
             yield
 
     def _watch(self, model: nn.Module, names: Iterable[str]) -> None:
-        algorithm = model.module if is_model_wrapper(model) else model
+        algorithm: Any = model.module if is_model_wrapper(model) else model
         if self.guard is not None and hasattr(algorithm, 'lanes'):
             self.guard.watch(algorithm, {name: algorithm.lanes[name] for name in names})
 
@@ -111,8 +134,8 @@ class BilevelOptimWrapper(OptimWrapperDict):
         """Lower step: one backward through all lanes, then each lane's optimizer.
 
         Args:
-            loss: total loss by lane. Lanes share no trained parameter, so that each gets the
-                gradient of its own.
+            loss: total loss by lane. Lanes share no trained parameter, so each gets the gradient of
+                its own.
         """
         _backward([(self[name], value) for name, value in loss.items()])
         self._step(loss)
@@ -120,10 +143,17 @@ class BilevelOptimWrapper(OptimWrapperDict):
     def update_theta(
         self, loss: dict[str, torch.Tensor], alpha: dict[str, nn.Parameter]
     ) -> set[str]:
-        """Upper step: gradients reach α alone, averaged over the ranks; then each θ's optimizer.
+        """Upper step: gradients of α only, averaged over the ranks; then each θ's optimizer.
+
+        Args:
+            loss: upper loss by lane.
+            alpha: (n,) or (C, n) parameter of θ by lane, n teachers, C classes.
 
         Returns:
             The lanes whose batch was not finite, so that it moves no θ.
+
+        Raises:
+            NoHypergradientError: a loss does not depend on α.
         """
         thetas = self.thetas
         for name, value in loss.items():
@@ -131,33 +161,35 @@ class BilevelOptimWrapper(OptimWrapperDict):
             local = alpha[name].grad
             alpha[name].grad = None
             _backward([(entry, value)], inputs=[alpha[name]])
-            if alpha[name].grad is None:
+            gradient = alpha[name].grad
+            if gradient is None:
                 raise NoHypergradientError(
                     f"lane '{name}': θ got no gradient from the upper loss; a loss of its "
                     'distiller detaches the teacher: set its teacher_detach=False'
                 )
-            all_reduce(alpha[name].grad, op='mean')
+            all_reduce(gradient, op='mean')
             if local is not None:  # of earlier, accumulated steps: averaged already
-                alpha[name].grad += local
+                gradient += local
         return {
             lane_of(entry)
             for entry in self._step({theta_entry(lane): value for lane, value in loss.items()})
         }
 
     def _step(self, loss: dict[str, torch.Tensor]) -> set[str]:
-        """Steps each entry whose turn has come; returns those whose loss or gradient is not finite."""
-        faulty = set(self.guard.judge(loss, self)) if self.guard is not None else set()
+        """Steps each entry whose turn has come; returns those that are not finite."""
+        guard = self.guard
+        faulty = set(guard.judge(loss, self)) if guard is not None else set()
         for name in loss:
             entry = self[name]
-            if name in faulty:
-                self.guard.undo(lane_of(name))
+            if guard is not None and name in faulty:
+                guard.undo(lane_of(name))
                 entry.zero_grad()
             if entry.should_update():
-                if self.guard is None or self.guard.may_step(name):
+                if guard is None or guard.may_step(name):
                     entry.step()
                 entry.zero_grad()
-        if self.guard is not None:
-            self.guard.forget()
+        if guard is not None:
+            guard.forget()
         return faulty
 
     @property
@@ -165,13 +197,15 @@ class BilevelOptimWrapper(OptimWrapperDict):
         """Number of steps that were skipped, by entry."""
         return dict(self.guard.skipped) if self.guard is not None else {}
 
-    def state_dict(self) -> dict:
-        state = super().state_dict()
+    def state_dict(self) -> dict[str, Any]:
+        """MMEngine's, with what the guard counted."""
+        state: dict[str, Any] = super().state_dict()
         if self.guard is not None and self.guard.state_dict():
             state[GUARD] = self.guard.state_dict()
         return state
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
         state = dict(state_dict)
         counted = state.pop(GUARD, {})
         super().load_state_dict(state)
@@ -179,16 +213,16 @@ class BilevelOptimWrapper(OptimWrapperDict):
             self.guard.load_state_dict(counted)
 
 
-def _backward(losses: list[tuple[OptimWrapper, torch.Tensor]], **kwargs) -> None:
+def _backward(losses: list[tuple[OptimWrapper, torch.Tensor]], **kwargs: Any) -> None:
     """One backward for all, each loss under its own entry's accumulation and AMP scale.
 
     Stock ``OptimWrapper.backward`` would go backward once an entry, which DDP's reducer does not
     allow.
     """
-    total = 0
+    total: Any = 0
     for entry, loss in losses:
         loss = entry.scale_loss(loss)
         scaler = getattr(entry, 'loss_scaler', None)
         total = total + (loss if scaler is None else scaler.scale(loss))
-        entry._inner_count += 1  # what its own backward would count
+        count_backward(entry)
     total.backward(**kwargs)

@@ -10,8 +10,9 @@ from scaled import ScaledOptimWrapper, parameter
 from torch import nn
 from toys import bilevel, built, differing, dynakd_cfg, made_batch, snapshot, student_cfg
 
+from mmdynakd.compat.torch_internals import copies
 from mmdynakd.engine.optim import BilevelOptimWrapper
-from mmdynakd.engine.optim.guard import StepGuard, _copied
+from mmdynakd.engine.optim.guard import StepGuard
 
 NAN, INF = float('nan'), float('inf')
 
@@ -293,7 +294,7 @@ def test_copies_are_exact_in_every_type():
         torch.tensor([1.5], dtype=torch.bfloat16),
         torch.empty(0),
     ]
-    for tensor, copy_ in zip(tensors, _copied(tensors), strict=True):
+    for tensor, copy_ in zip(tensors, copies(tensors), strict=True):
         assert copy_.dtype == tensor.dtype
         assert copy_ is not tensor
         assert (
