@@ -14,7 +14,14 @@ from mmengine.utils import import_modules_from_strings
 from mmdynakd.errors import UserError
 from mmdynakd.names import is_lane_name, unknown_names
 from mmdynakd.registry import MODELS
-from mmdynakd.values import Candidate, Candidates, Results, read_candidates, read_results
+from mmdynakd.values import (
+    Candidate,
+    Candidates,
+    NewerFormatError,
+    Results,
+    read_candidates,
+    read_results,
+)
 from mmdynakd.workdir.identity import config_hash
 from mmdynakd.workdir.runs import RUN, holds, read_run
 
@@ -249,9 +256,15 @@ def import_custom(cfg: Config) -> None:
 
 
 def finished_results(folder: str, config_sha256: str) -> Results | None:
-    """Read the results in ``folder``, if they are there and of that config."""
+    """Read the results in ``folder``, if they are there and of that config.
+
+    Raises:
+        NewerFormatError: a newer version of this package wrote them: they are not overwritten.
+    """
     try:
         results = read_results(osp.join(folder, RESULTS))
+    except NewerFormatError:
+        raise
     except UserError:
         return None
     return results if results.config_sha256 == config_sha256 else None

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from scipy.special import stdtrit
 
-from mmdynakd.files import write_json, write_text
-from mmdynakd.values import LaneResult, MethodResult, Results, plain
+from mmdynakd.files import write_text
+from mmdynakd.values import Comparison, LaneResult, MethodResult, Results, write
 
 from .seeds import spread_text
 
@@ -145,7 +145,7 @@ def _line(row: MethodResult) -> str:
 
 
 def write_comparison(folder: str, runs: Sequence[Results], metric: str = 'accuracy/top1') -> str:
-    """Writes ``comparison.json``, a list of the rows, and ``comparison.md``.
+    """Writes ``comparison.json`` and ``comparison.md``.
 
     Args:
         folder: where to write.
@@ -168,5 +168,5 @@ def write_comparison(folder: str, runs: Sequence[Results], metric: str = 'accura
         ...     sorted(os.listdir(folder))
         ['comparison.json', 'comparison.md']
     """
-    write_json(folder, 'comparison.json', plain(compare(runs, metric)))
+    write(folder, 'comparison.json', Comparison(methods=tuple(compare(runs, metric))))
     return write_text(folder, 'comparison.md', comparison_table(runs, metric))

@@ -5,9 +5,9 @@ Nothing here computes or decides; tables and figures of these values are in ``re
 
 from .base import Value
 from .candidates import Candidate, Candidates, read_candidates
-from .comparison import MethodResult
+from .comparison import Comparison, MethodResult
 from .facts import RunFacts
-from .files import FORMAT, plain, read, typed, write
+from .files import FORMAT, NewerFormatError, plain, read, typed, write
 from .lanes import LaneResult, LaneSummary, Moments, lane_result
 from .results import Results, read_results
 from .teachers import CheckedTeacher, TeacherReport
@@ -18,10 +18,12 @@ __all__ = [
     'Candidate',
     'Candidates',
     'CheckedTeacher',
+    'Comparison',
     'LaneResult',
     'LaneSummary',
     'MethodResult',
     'Moments',
+    'NewerFormatError',
     'Results',
     'RunFacts',
     'TeacherReport',

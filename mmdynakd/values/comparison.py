@@ -1,4 +1,4 @@
-"""A row of ``comparison.json``."""
+"""``comparison.json``: methods over seeds."""
 
 from .base import Value
 
@@ -27,3 +27,17 @@ class MethodResult(Value, frozen=True, kw_only=True):
     test: tuple[float, ...]
     difference: float
     interval: tuple[float, float] | None
+
+
+class Comparison(Value, frozen=True, kw_only=True):
+    """Methods over the same seeds.
+
+    Attributes:
+        methods: DynaKD first, then the others, the best mean on test first.
+
+    Examples:
+        >>> Comparison(methods=()).methods
+        ()
+    """
+
+    methods: tuple[MethodResult, ...]

@@ -20,6 +20,10 @@ MORE = 'more'  # the field in which a class keeps keys that this version does no
 V = TypeVar('V', bound=Value)
 
 
+class NewerFormatError(UserError):
+    """A newer version of this package wrote the file."""
+
+
 def read(path: str, kind: type[V], remedy: str) -> V:
     """Reads a value from a JSON file and checks it.
 
@@ -126,7 +130,7 @@ def _check_format(path: str, number: Any, remedy: str) -> None:
     if type(number) is not int or number < 1:
         raise UserError(f'{path}: format must be an integer >= 1, got {shown(number)}; {remedy}')
     if number > FORMAT:
-        raise UserError(
+        raise NewerFormatError(
             f'{path} has format {number}, which a newer version of mmdynakd wrote; this version '
             f'reads formats up to {FORMAT}: upgrade mmdynakd (pip install --upgrade mmdynakd)'
         )

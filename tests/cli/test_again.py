@@ -133,7 +133,7 @@ def test_a_study_gets_its_comparison(search, tmp_path):
             own = structs.replace(run, lanes=(later,), selected='takd')
             write(str(folder / 'later'), 'results.json', own)
     main(['report', str(tmp_path)])
-    rows = json.loads((tmp_path / 'comparison.json').read_text())
+    rows = json.loads((tmp_path / 'comparison.json').read_text())['methods']
     assert 'takd' in {row['method'] for row in rows}
     assert {row['seeds'] for row in rows} == {1}
     shutil.copytree(tmp_path / 'seed0' / 'later', tmp_path / 'seed1' / 'later')

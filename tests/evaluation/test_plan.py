@@ -26,7 +26,7 @@ from mmdynakd.report.progress import (
     progress_table,
     remaining,
 )
-from mmdynakd.values import read_results
+from mmdynakd.values import NewerFormatError, read_results
 from tools import call, content
 
 METRIC = 'accuracy/top1'
@@ -264,9 +264,8 @@ def test_several_seeds_choose_by_the_mean_on_val(seeds):
     assert '| **cat2** (Cat*) | 45.00 ± 21.79 | 2.00 ± 1.00 |' in table
     assert '| ce | 98.00 ± 1.00 |' in table
     assert 'seeds 0, 1, 2, mean ± standard deviation' in table
-    comparison = {
-        row['method']: row for row in json.loads((work_dir / 'comparison.json').read_text())
-    }
+    methods = read(work_dir, 'comparison.json')['methods']
+    comparison = {row['method']: row for row in methods}
     assert comparison['DynaKD (Cat*)']['test'] == [1, 2, 3]
     assert comparison['ce']['difference'] == pytest.approx(4)
 
@@ -274,9 +273,14 @@ def test_several_seeds_choose_by_the_mean_on_val(seeds):
 def test_results_of_another_config_are_none(seeds):
     _, _, runs, _ = seeds
     assert runs[0].results() is not None
+    path = Path(runs[0].folder, 'results.json')
+    newer = dict(json.loads(path.read_text()), format=2)
     for text in ('{', '[]', json.dumps(dict(config_sha256='0' * 64))):
-        Path(runs[0].folder, 'results.json').write_text(text)
+        path.write_text(text)
         assert runs[0].results() is None
+    path.write_text(json.dumps(newer))  # not to be overwritten by another training
+    with pytest.raises(NewerFormatError, match='newer version of mmdynakd'):
+        runs[0].results()
 
 
 def test_a_failed_export_leaves_the_results_unwritten(seeds):

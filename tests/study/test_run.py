@@ -2,7 +2,6 @@
 again.
 """
 
-import json
 from pathlib import Path
 from unittest import mock
 
@@ -55,7 +54,7 @@ def done(tmp_path_factory):
 
 def test_one_table_of_every_method(done):
     work, table = done
-    rows = json.loads((work / 'comparison.json').read_text(encoding='utf-8'))
+    rows = read(work, 'comparison.json')['methods']
     singles = [f'only_{name}' for name in TEACHERS]
     assert {row['method'] for row in rows} == {'DynaKD (Cat*)', *RIVALS, *LATER, *singles}
     assert all(row['seeds'] == 2 and len(row['interval']) == 2 for row in rows)
@@ -68,10 +67,7 @@ def test_one_table_of_every_method(done):
 
 def test_numbers_are_those_of_the_runs(done):
     work, _ = done
-    rows = {
-        row['method']: row
-        for row in json.loads((work / 'comparison.json').read_text(encoding='utf-8'))
-    }
+    rows = {row['method']: row for row in read(work, 'comparison.json')['methods']}
     for index, seed in enumerate((0, 1)):
         for folder, lanes in ((f'seed{seed}', RIVALS), (f'seed{seed}/later', LATER)):
             own = {row['name']: row for row in read(work / folder, 'results.json')['lanes']}

@@ -16,7 +16,7 @@ from mmdynakd.export.student import export_student
 from mmdynakd.models.unwrap import algorithm_of
 from mmdynakd.names import suggestion
 from mmdynakd.registry import HOOKS
-from mmdynakd.values import LaneResult, Results, typed
+from mmdynakd.values import LaneResult, Results, lane_result
 from mmdynakd.workdir.identity import run_facts
 
 
@@ -95,7 +95,7 @@ class ResultsHook(Hook):
             name=name,
             role='candidate' if competes else 'baseline',
             selection=selection.kind,
-            teachers=selection.teachers,
+            teachers=tuple(selection.teachers),
             theta=None,
             **{
                 split: {key: float(value) for key, value in loop.lane_metrics[name].items()}
@@ -103,7 +103,7 @@ class ResultsHook(Hook):
             },
             skipped=runner.optim_wrapper.skipped.get(name, 0),
         )
-        return typed({**row, **selection.summary()}, LaneResult)
+        return lane_result(**{**row, **selection.summary()})
 
 
 def check_loops(runner: Runner) -> None:
