@@ -8,7 +8,12 @@ if TYPE_CHECKING:
 
 
 class Description(TypedDict):
-    """What ``add_parser`` takes to describe a command."""
+    """What ``add_parser`` takes to describe a command.
+
+    Examples:
+        >>> Description(help='a', description='A.', formatter_class=argparse.HelpFormatter)['help']
+        'a'
+    """
 
     help: str
     description: str
@@ -32,12 +37,26 @@ def description_of(text: str | None) -> Description:
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--debug``."""
+    """Adds ``--debug``.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_debug(parser)
+        >>> parser.parse_args(['--debug']).debug
+        True
+    """
     parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--cfg-options``, as words that MMEngine parses once the config is read."""
+    """Adds ``--cfg-options``, as words that MMEngine parses once the config is read.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_options(parser)
+        >>> parser.parse_args(['--cfg-options', 'train_cfg.max_epochs=2']).cfg_options
+        ['train_cfg.max_epochs=2']
+    """
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -75,6 +94,13 @@ def config_of(args: argparse.Namespace) -> 'Config':
 
     Raises:
         UserError: there is no such file, or a key that nobody would read.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_config(parser)
+        >>> args = parser.parse_args(['dynakd_digits.py', '--work-dir', 'work'])
+        >>> config_of(args).work_dir
+        'work'
     """
     from mmdynakd.launch.config import load_config
 

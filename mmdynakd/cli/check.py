@@ -25,7 +25,14 @@ Exits with 1 if anything differs.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``mmdynakd check``."""
+    """Adds the arguments of ``mmdynakd check``.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_arguments(parser)
+        >>> parser.parse_args(['determinism', 'a.py', '--kills', '2']).kills
+        2
+    """
     kinds = parser.add_subparsers(metavar='KIND', required=True)
     teachers = kinds.add_parser('teachers', **description_of(TEACHERS))
     add_config(teachers)
@@ -44,12 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the check that is asked for; its exit code."""
+    """Runs the check that is asked for; its exit code.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> run(parse(['check', 'teachers', 'dynakd_r56_cifar100.py']))  # doctest: +SKIP
+        0
+    """
     return int(args.check(args))
 
 
 def check_teachers(args: argparse.Namespace) -> int:
-    """Prints the report on the teachers; always 0."""
+    """Prints the report on the teachers; always 0.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> check_teachers(parse(['check', 'teachers', 'dynakd_digits.py']))  # doctest: +SKIP
+        0
+    """
     from mmdynakd.launch.checks import report_teachers
 
     if args.launcher != 'none':
@@ -59,7 +78,13 @@ def check_teachers(args: argparse.Namespace) -> int:
 
 
 def check_determinism(args: argparse.Namespace) -> int:
-    """Prints what is equal; 1 if anything differs."""
+    """Prints what is equal; 1 if anything differs.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> check_determinism(parse(['check', 'determinism', 'a.py']))  # doctest: +SKIP
+        0
+    """
     from mmdynakd.launch.checks import survives_kills
 
     return 0 if survives_kills(config_of(args), args.kills, args.seed) else 1

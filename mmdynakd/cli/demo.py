@@ -12,14 +12,26 @@ from .arguments import add_debug, add_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``mmdynakd demo``."""
+    """Adds the arguments of ``mmdynakd demo``.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_arguments(parser)
+        >>> parser.parse_args([]).work_dir
+        'work_dirs/demo'
+    """
     parser.add_argument('--work-dir', default='work_dirs/demo', help='default: %(default)s')
     add_options(parser)
     add_debug(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains the teachers, then searches and evaluates."""
+    """Trains the teachers, then searches and evaluates.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> run(parse(['demo']))  # doctest: +SKIP
+    """
     from mmdynakd.study.demo import run_demo
 
     run_demo(args.work_dir, args.cfg_options)

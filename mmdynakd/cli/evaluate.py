@@ -21,7 +21,14 @@ EXECUTORS = ('local', 'ray', 'slurm')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``mmdynakd evaluate``."""
+    """Adds the arguments of ``mmdynakd evaluate``.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_arguments(parser)
+        >>> parser.parse_args(['work', '--jobs', '2']).jobs
+        2
+    """
     parser.add_argument('results_dir', help='work dir of the search')
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -86,7 +93,12 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    """Starts the runs and waits for them; an exit code where they did not all finish."""
+    """Starts the runs and waits for them; an exit code where they did not all finish.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> run(parse(['evaluate', 'work_dirs/x', '--executor', 'ray']))  # doctest: +SKIP
+    """
     check(args)
     from mmdynakd.diagnostics.tool import LATER
     from mmdynakd.evaluation import RunsFailedError, check_lanes, evaluate, read_plan
@@ -110,7 +122,15 @@ def run(args: argparse.Namespace) -> int | None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses arguments that do not go together; takes ``--engine`` for ``--executor``."""
+    """Refuses arguments that do not go together; takes ``--engine`` for ``--executor``.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> args = parse(['evaluate', 'work_dirs/x', '--engine', 'ray'])
+        >>> check(args)
+        >>> args.executor
+        'ray'
+    """
     if args.engine:
         print('--engine is now called --executor; the next version drops --engine', file=sys.stderr)
         args.executor = args.engine

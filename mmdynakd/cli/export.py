@@ -14,7 +14,14 @@ from .arguments import add_debug
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``mmdynakd export``."""
+    """Adds the arguments of ``mmdynakd export``.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_arguments(parser)
+        >>> parser.parse_args(['work', '--lane', 'ce']).lane
+        'ce'
+    """
     parser.add_argument('source', help='work dir of a finished run, or a checkpoint of lanes')
     parser.add_argument('--lane', help='whose student (default: the lane that was chosen)')
     parser.add_argument('--seed', type=int, help='which student, where there are several seeds')
@@ -23,7 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Exports, and says where the files are."""
+    """Exports, and says where the files are.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> run(parse(['export', 'work_dirs/demo/dynakd']))  # doctest: +SKIP
+        student: work_dirs/demo/dynakd/student.pth (config student.py)
+    """
     from mmdynakd.evaluation.export_again import export_again
 
     if args.out:

@@ -31,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def tool(*command: str) -> None:
-    """Runs a script of ``tools/``: a command whose other words are those given to the script."""
+    """Runs a script of ``tools/``: a command whose other words are those given to the script.
+
+    Examples:
+        >>> tool('train')  # doctest: +SKIP
+    """
     main([*command, *sys.argv[1:]])
 
 

@@ -12,7 +12,14 @@ from .arguments import add_config, config_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``mmdynakd study``."""
+    """Adds the arguments of ``mmdynakd study``.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_arguments(parser)
+        >>> parser.parse_args(['a.py', '--seeds', '0', '1']).seeds
+        [0, 1]
+    """
     add_config(parser)
     parser.add_argument(
         '--seeds', type=int, nargs='+', help="run only these now (default: the config's)"
@@ -20,7 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Runs what is missing and prints the table."""
+    """Runs what is missing and prints the table.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> run(parse(['study', 'benchmarks/digits_all_methods.py']))  # doctest: +SKIP
+    """
     from mmdynakd.study.run import run_study
 
     table = run_study(config_of(args), args.seeds)

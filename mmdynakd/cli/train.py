@@ -15,7 +15,14 @@ NEWEST = 'newest'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``mmdynakd train``."""
+    """Adds the arguments of ``mmdynakd train``.
+
+    Examples:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_arguments(parser)
+        >>> parser.parse_args(['a.py', '--resume']).resume
+        'newest'
+    """
     add_config(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -37,7 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains, or goes on."""
+    """Trains, or goes on.
+
+    Examples:
+        >>> from mmdynakd.cli.main import parse
+        >>> run(parse(['train', 'dynakd_digits.py']))  # doctest: +SKIP
+    """
     from mmdynakd.launch.config import use_amp
     from mmdynakd.launch.run import train
 

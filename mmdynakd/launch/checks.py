@@ -30,6 +30,11 @@ def checkpoint_metrics(cfg: Config, checkpoint: str, out: str | None = None) -> 
 
     Returns:
         The metrics, by name.
+
+    Examples:
+        >>> from mmdynakd.launch.config import read_config
+        >>> checkpoint_metrics(read_config('student.py'), 'student.pth')  # doctest: +SKIP
+        {'accuracy/top1': 98.87}
     """
     metrics: dict[str, Any] = {}
     cfg.load_from = checkpoint
@@ -53,6 +58,10 @@ def report_teachers(
         splits: ``'val'`` and ``'test'``; see :func:`.teachers.run_check`.
         work_dir: folder for ``teachers.json`` and ``teachers.md``.
         out: file for the report, as JSON.
+
+    Examples:
+        >>> from mmdynakd.launch.config import load_config
+        >>> report_teachers(load_config('dynakd_r56_cifar100.py'), ['val'])  # doctest: +SKIP
     """
     report = run_check(cfg, splits, Progress)
     table = teachers_table(report)
@@ -97,6 +106,12 @@ def survives_kills(cfg: Config, kills: int, seed: int = 0) -> bool:
         cfg: trained twice, below ``determinism/`` in its work dir.
         kills: how many SIGKILLs are sent, at most.
         seed: of their moments.
+
+    Examples:
+        >>> from mmdynakd.launch.config import load_config
+        >>> cfg = load_config('dynakd_digits.py', ['train_cfg.max_epochs=3'])
+        >>> survives_kills(cfg, kills=5)  # doctest: +SKIP
+        True
     """
     folder = osp.join(cfg.work_dir, 'determinism')
 

@@ -24,6 +24,9 @@ def run_demo(folder: str, options: Sequence[str] = ()) -> None:
     Args:
         folder: for everything; what it holds already is not trained again.
         options: overrides of each of the four configs, ``'KEY=VALUE'``.
+
+    Examples:
+        >>> run_demo('work_dirs/demo')  # doctest: +SKIP
     """
     start = time.time()
     checkpoints = {name: _train_teacher(name, osp.join(folder, name), options) for name in TEACHERS}

@@ -49,6 +49,11 @@ def run_study(cfg: Config, seeds: Sequence[int] | None = None) -> str:
     Raises:
         ValueError: another key in ``benchmark``, no seeds or unknown ones, no hook, several
             processes, or a folder that holds runs of another config.
+
+    Examples:
+        >>> from mmdynakd.launch.config import load_config
+        >>> run_study(load_config('benchmarks/digits_all_methods.py'), [0])  # doctest: +SKIP
+        'work_dirs/digits_all_methods/comparison.md'
     """
     spec = dict(cfg.get('benchmark') or {})
     _check(cfg, spec, seeds)
@@ -207,6 +212,9 @@ def joined(work_dir: str, seed: int, parts: Sequence[str], metric: str) -> Resul
         parts: folders of the seed's runs, the search first; the lanes of the others become
             baselines.
         metric: that each lane must have.
+
+    Examples:
+        >>> joined('work_dirs/study', 0, ['.', 'later'], 'accuracy/top1')  # doctest: +SKIP
     """
     paths = [osp.join(work_dir, f'seed{seed}', part, RESULTS) for part in parts]
     results, *later = [read_results(path, metric) for path in paths]

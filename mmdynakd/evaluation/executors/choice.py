@@ -23,6 +23,10 @@ class Request:
         retries: how often Ray starts a run again whose worker or node was lost.
         partition: of Slurm.
         extra: words for sbatch.
+
+    Examples:
+        >>> Request(executor='slurm', partition='gpu').retries
+        3
     """
 
     executor: str = 'local'
