@@ -281,7 +281,7 @@ class CIFAR100(_CIFAR100):
     def _message(self, problem: str) -> str:
         root = self.data_prefix['root']
         return (
-            f'CIFAR100: {problem}. The folder is data_root={root!r}. Set data_root to the folder '
-            f'that holds {self.base_folder}; or remove {self.base_folder} and set '
-            f'download=True; or unpack {self.url} there by hand.'
+            f'CIFAR100: {problem}. The folder is data_root={root!r}: set data_root to the folder '
+            f'that holds {self.base_folder}, or remove {self.base_folder} and set '
+            f'download=True, or unpack {self.url} there by hand.'
         )

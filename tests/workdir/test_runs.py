@@ -229,7 +229,7 @@ def test_checkpoints_of_who_knows_what_are_an_error(cfg):
 def test_a_damaged_note_is_an_error(cfg, text):
     begin(cfg)
     (Path(cfg.work_dir) / 'run.json').write_bytes(text.encode('latin1'))
-    with pytest.raises(RunError, match=r'run\.json is no (JSON|UTF-8|note).*--fresh'):
+    with pytest.raises(RunError, match=r'run\.json is (not valid JSON|not UTF-8|no note).*--fresh'):
         begin(cfg)
     assert not runs.holds(cfg)
     assert begin(cfg, fresh=True)
