@@ -113,6 +113,16 @@ def test_a_repair_runs_around_the_import_that_it_waits_for(tmp_path, monkeypatch
     assert said == ['before', 3] * 3
 
 
+@pytest.mark.skipif(TORCH < (2, 0), reason='the true module works on torch 1.13')
+def test_pickle_finds_names_of_torch_before_it_meets_the_stand_in():
+    done = fresh(
+        'import sys, mmdynakd.models\n'
+        'names = list(sys.modules)\n'
+        f'assert names.index("torch._ops") < names.index("{compat.QUANTIZATION}")'
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_mmengine_asks_of_pkg_resources_is_no_warning():
     done = fresh('import mmdynakd\nfrom mmengine.utils import is_installed\nis_installed("torch")')
     assert (done.returncode, done.stderr) == (0, '')

@@ -27,8 +27,8 @@ from .mmrazor_repairs import (
     KD_SOFT_CE,
     QUANTIZATION,
     repaired_soft_cross_entropy,
-    stub_quantization,
     with_accepted_mmcv,
+    with_stubbed_quantization,
 )
 from .pickles import checkpoint_loaders, runner_globals, trust_history_buffers
 from .releases import release
@@ -61,7 +61,7 @@ def install() -> None:
         >>> from mmrazor.structures.quantization import QConfigHandler
     """
     check_flavour(installed())
-    stub_quantization()
+    when_imported('mmrazor.structures', with_stubbed_quantization)
     when_imported('mmcv.cnn.bricks.transformer', _without_warnings)
     when_imported('pkg_resources', _without_warnings)
     when_imported('mmrazor', with_accepted_mmcv)

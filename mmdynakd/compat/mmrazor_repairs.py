@@ -1,7 +1,7 @@
 """What keeps MMRazor 1.0.0 from importing, or from working, on today's stack.
 
 - On torch >= 2.0 ``mmrazor.structures.quantization`` uses torch.ao names of torch 1.13, so
-  ``import mmrazor.models`` fails (MMRazor issue 615): :func:`stub_quantization`.
+  ``import mmrazor.models`` fails (MMRazor issue 615): :func:`with_stubbed_quantization`.
 - With mmcv > 2.1.0 (onedl-mmcv 2.3, mmcv 2.2) an assertion on ``mmcv.__version__`` refuses it,
   though its distillation half works: :func:`with_accepted_mmcv`.
 - ``KDSoftCELoss`` takes its criterion from mmcls, since renamed mmpretrain:
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NoReturn
 
-from .releases import installed_version, release
+from .releases import release
 
 QUANTIZATION = 'mmrazor.structures.quantization'
 KD_SOFT_CE = 'mmrazor.models.losses.kd_soft_ce_loss'
@@ -46,17 +46,26 @@ class _Unusable:
         _refuse_name(name)
 
 
-def stub_quantization() -> None:
-    """Put a stand-in where MMRazor's quantization would fail to import.
+@contextmanager
+def with_stubbed_quantization() -> Iterator[None]:
+    """Put a stand-in where MMRazor's quantization would fail to import, once that is imminent.
+
+    It must come after torch in ``sys.modules``: pickle asks one module after the other for names of
+    torch, and a stand-in that refuses would end that search, for example in ``torch.compile``.
 
     Examples:
-        >>> stub_quantization()
-        >>> QUANTIZATION in sys.modules
+        >>> with with_stubbed_quantization():
+        ...     QUANTIZATION in sys.modules
         True
     """
-    version = installed_version('torch') or sys.modules['torch'].__version__
-    if release(version) < (2, 0) or QUANTIZATION in sys.modules:
-        return
+    import torch
+
+    if release(torch.__version__) >= (2, 0) and QUANTIZATION not in sys.modules:
+        _stub_quantization()
+    yield
+
+
+def _stub_quantization() -> None:
     stub = ModuleType(QUANTIZATION, 'Stand-in put here by mmdynakd.compat: see mmrazor_repairs.')
     names = ['BackendConfigs', 'QConfigHandler']
     # mmrazor.structures imports * from it
