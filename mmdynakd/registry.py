@@ -20,3 +20,7 @@ LOOPS = _child(root.LOOPS, 'mmdynakd.engine')
 HOOKS = _child(root.HOOKS, 'mmdynakd.engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, 'mmdynakd.engine')
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, 'mmdynakd.engine')
+
+# This package's own.
+CHECKPOINT_LAYOUTS = root.Registry('checkpoint layout', scope='mmdynakd')
+EXECUTORS = root.Registry('executor', scope='mmdynakd', locations=['mmdynakd.evaluation.executors'])

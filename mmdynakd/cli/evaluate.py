@@ -1,6 +1,6 @@
 """Evaluates the candidates of a search as independent runs: here, on Ray or under Slurm.
 
-    mmdynakd evaluate RESULTS_DIR [--executor local|ray|slurm] [--seeds SEED …]
+    mmdynakd evaluate RESULTS_DIR [--executor local|ray|slurm|…] [--seeds SEED …]
                                   [-- SBATCH_ARGUMENT …]
 
 RESULTS_DIR is the work dir of the search, also of one with evaluate=False in its hook. Each
@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from .arguments import add_debug
 
-EXECUTORS = ('local', 'ray', 'slurm')
+SHIPPED = ('local', 'ray', 'slurm')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('results_dir', help='work dir of the search')
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        '--executor', choices=EXECUTORS, default='local', help='where the runs go (default: local)'
+        '--executor',
+        default='local',
+        help='where the runs go: local, ray, slurm, or one that a module in the custom_imports of '
+        "the search's config registers (default: local)",
     )
-    where.add_argument('--engine', choices=EXECUTORS, help=argparse.SUPPRESS)  # its old name
+    where.add_argument('--engine', choices=SHIPPED, help=argparse.SUPPRESS)  # its old name
     parser.add_argument(
         '--seeds',
         type=int,
@@ -102,12 +105,13 @@ def run(args: argparse.Namespace) -> int | None:
     check(args)
     from mmdynakd.diagnostics.tool import LATER
     from mmdynakd.evaluation import RunsFailedError, check_lanes, evaluate, read_plan
-    from mmdynakd.evaluation.executors.choice import Request, make_executor
+    from mmdynakd.evaluation.executors.request import Request, make_executor
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the executor is stopped
     plan = read_plan(args.results_dir, args.seeds)
-    names = [field.name for field in dataclasses.fields(Request)]
-    executor = make_executor(Request(**{name: getattr(args, name) for name in names}), plan)
+    asked = {f.name: getattr(args, f.name) for f in dataclasses.fields(Request) if f.name in args}
+    place = dict(results_dir=plan.results_dir, processes=plan.processes)
+    executor = make_executor(Request(**{**asked, **place}))
     check_lanes(plan)
     again = f'the same command goes on where this one stopped:\n  {args.command}'
     try:
@@ -134,7 +138,7 @@ def check(args: argparse.Namespace) -> None:
     if args.engine:
         print('--engine is now called --executor; the next version drops --engine', file=sys.stderr)
         args.executor = args.engine
-    if args.executor != 'slurm' and (args.submit_only or args.partition or args.extra):
+    if args.executor in ('local', 'ray') and (args.submit_only or args.partition or args.extra):
         args.error('--partition, --submit-only and arguments after -- are for --executor slurm')
-    if args.executor != 'ray' and args.address:
+    if args.executor in ('local', 'slurm') and args.address:
         args.error('--address is for --executor ray')

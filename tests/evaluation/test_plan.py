@@ -128,6 +128,11 @@ def test_baselines_that_would_leave_the_folder_are_errors(fanout_search, tmp_pat
             ['--gpus-per-run', 2],
             ['--gpus-per-run 2: the search shared its batch among 1 processes'],
         ),
+        (
+            None,
+            ['--executor', 'slrum', '--partition', 'a'],
+            ["no executor 'slrum' (did you mean 'slurm'?); known: local, ray, slurm"],
+        ),
     ],
 )
 def test_what_is_no_search_or_no_sense_is_one_error(
@@ -151,7 +156,6 @@ def test_what_is_no_search_or_no_sense_is_one_error(
         (['--partition', 'a'], 'are for --executor slurm'),
         (['--', '--time=1'], 'are for --executor slurm'),
         (['--address', 'a'], '--address is for --executor ray'),
-        (['--execut', 'lokal'], 'invalid choice'),
         (['--engine', 'lokal'], 'invalid choice'),
         (['--engine', 'ray', '--submit-only'], '--engine is now called --executor'),
     ],

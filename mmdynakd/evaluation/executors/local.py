@@ -9,9 +9,13 @@ from collections.abc import Sequence
 
 import torch
 
+from mmdynakd.registry import EXECUTORS
+
 from .base import ExecutorError, Job, ended
+from .request import Request
 
 
+@EXECUTORS.register_module(name='local')
 class LocalExecutor:
     """Runs jobs in parallel on this machine.
 
@@ -46,6 +50,14 @@ class LocalExecutor:
         self._waiting: deque[Job] = deque()
         self._running: dict[str, tuple[subprocess.Popen[bytes], list[str]]] = {}
         self.notes: dict[str, str] = {}
+
+    @classmethod
+    def from_request(cls, request: Request) -> 'LocalExecutor':
+        """Make the one that is asked for; by default a run has a GPU a process if there are any."""
+        gpus = request.gpus_per_run
+        if gpus is None:
+            gpus = request.processes if visible_gpus() else 0
+        return cls(request.jobs, request.cpus_per_run, gpus)
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Start as many as fit; the others wait."""

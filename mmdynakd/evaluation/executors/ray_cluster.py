@@ -4,11 +4,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mmdynakd.registry import EXECUTORS
+
 from .base import ExecutorError, Job, ended
+from .request import Request
 
 THREADS = 'OMP_NUM_THREADS'
 
 
+@EXECUTORS.register_module(name='ray')
 class RayExecutor:
     """Runs jobs on Ray (``pip install 'mmdynakd[ray]'``).
 
@@ -50,6 +54,13 @@ class RayExecutor:
         # reference of the task: its job, and how often it was tried before
         self._tasks: dict[Any, tuple[Job, int]] = {}
         self.notes: dict[str, str] = {}
+
+    @classmethod
+    def from_request(cls, request: Request) -> 'RayExecutor':
+        """Make the one that is asked for; by default a run has one CPU and no GPU."""
+        return cls(
+            request.address, request.cpus_per_run or 1, request.gpus_per_run or 0, request.retries
+        )
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Connect to the cluster, and submit the jobs."""

@@ -7,14 +7,17 @@ import sys
 from collections.abc import Sequence
 
 from mmdynakd.files import read_json, write_json, write_text
+from mmdynakd.registry import EXECUTORS
 
 from .base import ExecutorError, Job
+from .request import Request
 
 TASK = osp.join(osp.dirname(osp.abspath(__file__)), 'slurm_task.py')
 SCRIPT = '#!/bin/sh\nexec "$@"\n'  # sbatch takes only scripts
 GONE = 'invalid job id'
 
 
+@EXECUTORS.register_module(name='slurm')
 class SlurmExecutor:
     """Submits jobs by ``sbatch``.
 
@@ -47,6 +50,18 @@ class SlurmExecutor:
         self.partition, self.extra = partition, list(extra)
         self._open: dict[str, tuple[str, int]] = {}  # job: array and place in it
         self.notes: dict[str, str] = {}
+
+    @classmethod
+    def from_request(cls, request: Request) -> 'SlurmExecutor':
+        """Make the one that is asked for; by default a run has one CPU and no GPU."""
+        return cls(
+            osp.join(request.results_dir, 'runs', '.slurm'),
+            request.jobs,
+            request.cpus_per_run or 1,
+            request.gpus_per_run or 0,
+            request.partition,
+            request.extra,
+        )
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Submit the jobs that are not in the queue yet, as one array."""

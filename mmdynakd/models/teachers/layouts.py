@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 
 import torch
 
+from mmdynakd.registry import CHECKPOINT_LAYOUTS
+
 from .containers import SHOWN, LayoutError, Weights, unpack
 from .naming import rename
 
@@ -15,6 +17,10 @@ def recognise(
 ) -> tuple[str, Weights]:
     """Find the weights of a model in what a checkpoint file holds, and give them its names.
 
+    Layouts that a plugin has registered in ``mmdynakd.registry.CHECKPOINT_LAYOUTS`` come first, in
+    the order of their registration. Each is a function of this one's arguments that returns the
+    state dict with the model's names, or None if the file is not of its kind.
+
     Args:
         payload: The object that the file holds, see
             :func:`~mmdynakd.models.teachers.containers.unpack`.
@@ -22,9 +28,9 @@ def recognise(
         part: Which network is meant, if the file holds several.
 
     Returns:
-        The layout, ``'{state_dict|model|bare|…}[/{part}]/{mmpretrain|plain|same}'`` (see
-        :func:`~mmdynakd.models.teachers.naming.rename`), and the state dict with the model's
-        names.
+        The layout, and the state dict with the model's names. The layout is the name of a
+        registered one or ``'{state_dict|model|bare|…}[/{part}]/{mmpretrain|plain|same}'``, see
+        :func:`~mmdynakd.models.teachers.naming.rename`.
 
     Raises:
         LayoutError: If the file holds no weights, no such part, or two tensors that get the same
@@ -36,6 +42,10 @@ def recognise(
         >>> layout, list(weights)
         ('model/plain', ['head.fc.bias'])
     """
+    for layout, read in CHECKPOINT_LAYOUTS.module_dict.items():
+        found = read(payload, own, part)
+        if found is not None:
+            return layout, dict(found)
     container, weights = unpack(payload, part)
     naming, weights = rename(weights, own)
     return f'{container}/{naming}', weights
