@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 import mmdynakd
 
@@ -34,6 +35,7 @@ def public_definitions(name: str) -> list[ast.FunctionDef | ast.ClassDef]:
 def test_examples_run(name, monkeypatch, tmp_path):
     (tmp_path / 'a file').touch()  # an empty folder looks like a file system that is away
     monkeypatch.chdir(tmp_path)
+    DefaultScope._instance_dict.clear()  # as in a fresh interpreter
     module = importlib.import_module('.'.join(filter(None, ['mmdynakd', name])))
     failed, _ = doctest.testmod(module, optionflags=OPTIONS)
     assert failed == 0

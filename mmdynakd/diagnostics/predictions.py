@@ -68,6 +68,8 @@ def collect(
             teacher is not finite.
 
     Examples:
+        >>> from mmengine.registry import init_default_scope
+        >>> init_default_scope('mmpretrain')
         >>> from mmpretrain.models import ImageClassifier
         >>> from mmpretrain.structures import DataSample
         >>> from mmdynakd.models.preprocessor import BatchPreprocessor
@@ -131,6 +133,8 @@ def multiply_adds(network: nn.Module, inputs: torch.Tensor) -> int | None:
         The number, or None where MMEngine's analyzer cannot trace the network.
 
     Examples:
+        >>> from mmengine.registry import init_default_scope
+        >>> init_default_scope('mmpretrain')
         >>> from mmpretrain.models import ImageClassifier
         >>> network = ImageClassifier(dict(type='mmpretrain.LeNet5', num_classes=10))
         >>> multiply_adds(network, torch.zeros(1, 1, 32, 32))

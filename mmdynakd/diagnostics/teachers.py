@@ -77,6 +77,8 @@ def build_teachers(cfg: Config) -> tuple[TeacherEnsemble, nn.Module]:
         CheckpointError: the checkpoint of a teacher cannot be used.
 
     Examples:
+        >>> from mmengine.registry import init_default_scope
+        >>> init_default_scope('mmpretrain')
         >>> from mmpretrain.models import ImageClassifier
         >>> network = ImageClassifier(dict(type='mmpretrain.LeNet5', num_classes=10))
         >>> model = dict(architecture=network, teachers=dict(lenet=dict(model=network)))

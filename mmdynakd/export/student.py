@@ -38,6 +38,8 @@ def export_student(cfg: Config, student: nn.Module, dataset: Dataset[Any], out_d
         OSError: a file cannot be written.
 
     Examples:
+        >>> from mmengine.registry import init_default_scope
+        >>> init_default_scope('mmpretrain')
         >>> import os, tempfile
         >>> from mmpretrain.models import ImageClassifier
         >>> backbone = dict(type='mmpretrain.LeNet5', num_classes=10)

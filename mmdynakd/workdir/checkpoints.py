@@ -67,7 +67,7 @@ def damage_of(path: str) -> str | None:
         >>> import tempfile
         >>> with tempfile.NamedTemporaryFile() as file:
         ...     damage_of(file.name)
-        'is damaged, cut short or no PyTorch checkpoint (0 bytes; it begins like none)'
+        'is damaged, cut short or not a PyTorch checkpoint (0 bytes; it begins like none)'
     """
     try:
         read_checkpoint(Path(path))

@@ -30,6 +30,8 @@ class MLPClsHead(ClsHead):
         ValueError: If a size is not a whole number above 0 or the drop rate is outside [0, 1).
 
     Examples:
+        >>> from mmengine.registry import init_default_scope
+        >>> init_default_scope('mmpretrain')
         >>> head = MLPClsHead(num_classes=10, in_channels=512)
         >>> tuple(head((torch.zeros(2, 512),)).shape)
         (2, 10)
