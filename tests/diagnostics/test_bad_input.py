@@ -154,11 +154,11 @@ CASES = {
     ),
     'distiller of an unknown teacher': (
         per_teacher('strong', 'middle', 'weak', 'ghost'),
-        ['a per-teacher distiller', "unknown: ['ghost']"],
+        ['a distiller per teacher', "unknown: ['ghost']"],
     ),
     'distiller of one teacher missing': (
         per_teacher('strong', 'weak'),
-        ['a per-teacher distiller', "missing: ['middle']"],
+        ['a distiller per teacher', "missing: ['middle']"],
     ),
     'student recorder': (
         source('student', 'head.ghost'),

@@ -2,7 +2,9 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
+from mmpretrain.models import BaseClassifier
 from torch import nn
 
 from mmdynakd.models.classifier import classifier_config
@@ -15,11 +17,27 @@ from mmdynakd.registry import MODELS
 from .lane import Lane
 from .randomness import same_start
 
+Settings = Mapping[str, Any]
+
 BATCH_KEYS = ('batch_augments',)
 
 
-def in_order(teachers: Mapping[str, Mapping], order: Sequence[str] | None) -> Mapping[str, Mapping]:
-    """The teachers in ``order``; raises ValueError if it does not name each of them once."""
+def in_order(
+    teachers: Mapping[str, Settings], order: Sequence[str] | None
+) -> Mapping[str, Settings]:
+    """Put the teachers in ``order``.
+
+    Args:
+        teachers: Entries by name.
+        order: Names; None keeps the order of the mapping.
+
+    Raises:
+        ValueError: If it does not name each teacher once, or ``teachers`` is not a dict.
+
+    Examples:
+        >>> list(in_order({'a': {}, 'b': {}}, ['b', 'a']))
+        ['b', 'a']
+    """
     if teachers is not None and not isinstance(teachers, Mapping):
         raise ValueError(
             f'model.teachers must be a dict, {{name: dict(model=…, checkpoint=…)}}, got '
@@ -35,15 +53,25 @@ def in_order(teachers: Mapping[str, Mapping], order: Sequence[str] | None) -> Ma
 
 
 def with_preprocessor(
-    architecture: Mapping | nn.Module, data_preprocessor: Mapping | None
-) -> tuple[Mapping | nn.Module, dict | None]:
-    """The student's config with its preprocessor, and that preprocessor's config (None for a built
-    student).
+    architecture: Settings | BaseClassifier, data_preprocessor: Settings | None
+) -> tuple[Settings | BaseClassifier, dict[str, Any] | None]:
+    """Give the student's config its preprocessor.
+
+    Args:
+        architecture: Config of the student, or a student that is built already.
+        data_preprocessor: Config for a student that has none.
+
+    Returns:
+        The student's config, and that of its preprocessor; for a built student, itself and None.
+
+    Examples:
+        >>> with_preprocessor(dict(type='ImageClassifier'), dict(mean=[0.5], batch_augments=[]))[1]
+        {'mean': [0.5], 'type': 'mmpretrain.ClsDataPreprocessor'}
     """
     if not isinstance(architecture, Mapping):
         return architecture, None
-    architecture = classifier_config(architecture)
-    own = architecture.get('data_preprocessor')
+    config = classifier_config(architecture)
+    own = config.get('data_preprocessor')
     if own is None and data_preprocessor:
         own = {
             k: v for k, v in copy.deepcopy(dict(data_preprocessor)).items() if k not in BATCH_KEYS
@@ -51,18 +79,28 @@ def with_preprocessor(
     if own is not None:
         own = dict(own)
         own.setdefault('type', 'mmpretrain.ClsDataPreprocessor')
-        architecture['data_preprocessor'] = own
-    return architecture, own
+        config['data_preprocessor'] = own
+    return config, own
 
 
 def raw_preprocessor(
-    data_preprocessor: Mapping | None, own: Mapping | None, architecture: Mapping | nn.Module
-) -> nn.Module:
-    """Stacks the batch as raw pixels (every network normalises for itself) and applies the batch
-    augmentations.
+    data_preprocessor: Settings | None,
+    own: Settings | None,
+    architecture: Settings | BaseClassifier,
+) -> BatchPreprocessor:
+    """Build what stacks a batch as raw pixels and applies the batch augmentations.
 
-    As in MMPretrain, these are the preprocessor's ``batch_augments`` or else the classifier's
-    ``train_cfg``.
+    Every network normalises for itself. The batch augmentations are, as in MMPretrain, the
+    preprocessor's ``batch_augments``, or else the classifier's ``train_cfg``.
+
+    Args:
+        data_preprocessor: ``model.data_preprocessor``.
+        own: Config of the student's preprocessor.
+        architecture: Config of the student, or a built one.
+
+    Examples:
+        >>> raw_preprocessor(dict(mean=[0.5], std=[0.5]), None, {}).batch_augments is None
+        True
     """
     source = data_preprocessor or own or {}
     kept = {
@@ -76,10 +114,34 @@ def raw_preprocessor(
 
 
 def build_lanes(
-    student: nn.Module, teachers: list[str], lanes: Mapping[str, Mapping], defaults: dict
-) -> nn.ModuleDict:
-    """One lane a name, each with a copy of the student; every lane is built from the same random
-    state.
+    student: BaseClassifier,
+    teachers: Sequence[str],
+    lanes: Mapping[str, Settings],
+    defaults: Settings,
+) -> Mapping[str, Lane]:
+    """Build one lane per name, each with a copy of the student, from the same random state.
+
+    Args:
+        student: Its weights are the start of every lane.
+        teachers: Names of the teachers of the ensemble.
+        lanes: ``{name: overrides}``.
+        defaults: The model's settings, over which a lane's overrides are laid.
+
+    Returns:
+        The lanes by name, a ``nn.ModuleDict``.
+
+    Raises:
+        ValueError: For another lane name, key or teacher, see also the components.
+
+    Examples:
+        >>> from mmdynakd.models.toy import toy_classifier, toy_distiller
+        >>> defaults = dict(
+        ...     selection={}, distiller=toy_distiller(), mix='outputs', student_loss_weight=0.1,
+        ...     upper_objective='first_order', virtual_lr=None, teachers=None)
+        >>> lanes = dict(search={}, ce=dict(selection=None))
+        >>> built = build_lanes(MODELS.build(toy_classifier()), ['a', 'b'], lanes, defaults)
+        >>> {name: lane.student_loss_weight for name, lane in built.items()}
+        {'search': 0.1, 'ce': 1.0}
     """
     if not isinstance(lanes, Mapping):
         raise ValueError(f'model.lanes must be a dict, {{name: overrides}}, got {lanes!r}')
@@ -89,18 +151,44 @@ def build_lanes(
     students = [student, *(copy.deepcopy(student) for _ in range(len(lanes) - 1))]
     pairs = list(zip(students, lanes.values()))
     built = same_start(pairs, lambda pair: _build_lane(*pair, defaults, teachers))
-    return nn.ModuleDict(zip(lanes, built))
+    return cast(Mapping[str, Lane], nn.ModuleDict(dict(zip(lanes, built))))
+
+
+def checked_selection(selection: object, place: str) -> dict[str, Any] | None:
+    """Check that the setting ``selection`` is None (labels only) or a dict; return a copy.
+
+    Args:
+        selection: What the config says.
+        place: Where it stands, for the message.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Examples:
+        >>> checked_selection('uniform', 'model')
+        Traceback (most recent call last):
+        ValueError: model.selection must be None (labels only) or a dict such as \
+dict(probs='uniform'), got 'uniform'
+    """
+    if selection is None:
+        return None
+    if not isinstance(selection, Mapping):
+        raise ValueError(
+            f'{place}.selection must be None (labels only) or a dict such as '
+            f"dict(probs='uniform'), got {selection!r}"
+        )
+    return dict(selection)
 
 
 def _build_lane(
-    student: nn.Module, overrides: Mapping, defaults: dict, teachers: list[str]
+    student: BaseClassifier, overrides: Settings, defaults: Settings, teachers: Sequence[str]
 ) -> Lane:
-    """A lane from the model's settings and what overrides them; labels alone weigh 1 by default."""
+    """Lay a lane's overrides over the model's settings; labels alone have weight 1 by default."""
     setting = {**defaults, **overrides}
     employed, distiller = list(setting['teachers'] or teachers), setting['distiller']
     selection = MODELS.build({**_selection_config(overrides, defaults), 'teachers': employed})
     if isinstance(distiller, Mapping) and set(distiller) == set(teachers):
-        distiller = {teacher: distiller[teacher] for teacher in employed}  # one a teacher
+        distiller = {teacher: distiller[teacher] for teacher in employed}  # one per teacher
     if not selection.teachers:
         setting['student_loss_weight'] = overrides.get('student_loss_weight', 1.0)
     return Lane(
@@ -111,8 +199,8 @@ def _build_lane(
     )
 
 
-def _selection_config(overrides: Mapping, defaults: dict) -> dict:
-    """Config of a lane's selection: over the model's own, unless it is of another type."""
+def _selection_config(overrides: Settings, defaults: Settings) -> dict[str, Any]:
+    """Lay a lane's selection over the model's own, unless it is of another type."""
     default = defaults['selection']
     own = overrides.get('selection', default)
     if own is None:
@@ -122,13 +210,15 @@ def _selection_config(overrides: Mapping, defaults: dict) -> dict:
     return {'type': 'mmdynakd.CategoricalDistribution', **own}
 
 
-def _checked(name: str, overrides: Mapping, defaults: dict, teachers: list[str]) -> dict:
+def _checked(
+    name: str, overrides: Settings, defaults: Settings, teachers: Sequence[str]
+) -> dict[str, Any]:
     """A lane's overrides, under the keys of this version."""
     if not is_lane_name(name) or hasattr(nn.ModuleDict, name):
         raise ValueError(
             f"lane name {name!r} must be non-empty text without '.', '/', '\\', 'loss' or control "
-            "characters, of at most 100 letters, and no name of torch's ModuleDict ('train', "
-            "'keys', …)"
+            "characters, at most 100 letters long, and different from the methods of torch's "
+            "ModuleDict ('train', 'keys', …)"
         )
     if not isinstance(overrides, Mapping):
         raise ValueError(f'lanes.{name} may override {sorted(defaults)}, got {overrides!r}')
@@ -139,13 +229,8 @@ def _checked(name: str, overrides: Mapping, defaults: dict, teachers: list[str])
     unknown = unknown_names(overrides.get('teachers') or [], teachers)
     if unknown:
         raise ValueError(
-            f'lanes.{name}.teachers names no teachers of the ensemble: [{unknown}]; there are '
-            f'{teachers}'
+            f'lanes.{name}.teachers are not all in the ensemble: [{unknown}]; there are '
+            f'{list(teachers)}'
         )
-    selection = overrides.get('selection')
-    if not isinstance(selection, (Mapping, type(None))):
-        raise ValueError(
-            f'lanes.{name}.selection must be None (labels only) or a dict such as '
-            f"dict(probs='uniform'), got {selection!r}"
-        )
+    checked_selection(overrides.get('selection'), f'lanes.{name}')
     return overrides

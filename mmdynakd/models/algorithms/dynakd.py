@@ -1,14 +1,15 @@
 """The multi-teacher algorithm: lanes of students over one ensemble of teachers."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.structures import BaseDataElement
+from mmpretrain.models import BaseClassifier
 from mmrazor.models.algorithms import BaseAlgorithm
-from torch import nn
 
 from mmdynakd.functional import Draws
 from mmdynakd.models.fast import Fast
@@ -17,84 +18,109 @@ from mmdynakd.models.teachers.building import own_inputs
 from mmdynakd.old_keys import takes_old_keys
 from mmdynakd.registry import MODELS
 
-from .batch import Notes, labels_of, share_of, union, views_of, weighed
-from .build import build_lanes, in_order, raw_preprocessor, with_preprocessor
-from .lane import Batch, Lane
+from .batch import Batch, Losses, Notes, labels_of, share_of, union, views_of, weighed
+from .build import build_lanes, checked_selection, in_order, raw_preprocessor, with_preprocessor
+from .lane import Lane
 from .randomness import same_start, seed_step
 from .upper import unrolled_upper_loss, upper_loss
 
-Losses = dict[str, torch.Tensor]
-LEARNED: Mapping = MappingProxyType({})  # the default selection: a θ that is learned
+if TYPE_CHECKING:
+    from mmdynakd.engine.optim import BilevelOptimWrapper
+
+LEARNED: Mapping[str, Any] = MappingProxyType({})  # the default selection: a θ that is learned
 
 
 @MODELS.register_module()
 class DynaKD(BaseAlgorithm):
-    """Students that learn from one sampled teacher a step (DynaKD, AAAI 2024).
+    """Students that learn from one sampled teacher per step (DynaKD, AAAI 2024).
 
-    All lanes see the same batch, augmentation and uniform number; each distinct teacher runs once a
-    step for all.
+    All lanes see the same batch, augmentation and uniform number. Each distinct teacher runs once
+    per step for all of them.
 
     Args:
-        architecture: config of the student, a MMPretrain classifier.
-        teachers: see :class:`TeacherEnsemble`.
-        distiller: see :class:`CategoricalDistiller`: config of a MMRazor distiller, or one per
-            teacher by name.
-        selection: who teaches: config of a selection, by default a
-            :class:`CategoricalDistribution` whose θ is learned; None: labels only.
+        architecture: Config of the student, a MMPretrain classifier.
+        teachers: See :class:`TeacherEnsemble`.
+        distiller: Config of a MMRazor distiller, or one per teacher by name, see
+            :class:`CategoricalDistiller`.
+        selection: Who teaches: config of a selection, by default a
+            :class:`CategoricalDistribution` whose θ is learned. None: labels only.
         lanes: ``{name: overrides}``, overrides among ``selection``, ``distiller``, ``mix``,
             ``student_loss_weight``, ``upper_objective``, ``virtual_lr`` and ``teachers`` (names of
-            those it employs, by default all). By default one lane, ``search``.
+            those that may teach in this lane, by default all). By default one lane, ``search``.
         mix: ``'outputs'`` or ``'losses'``, see :class:`CategoricalDistiller`.
-        student_loss_weight: factor on the students' own label loss.
-        upper_objective: what the upper step minimises: ``'first_order'``, the distillation loss at
-            frozen weights (eq. 3), or ``'unrolled'``, the label loss after one virtual step, see
+        student_loss_weight: Factor on the students' own label loss.
+        upper_objective: What the upper step minimises. ``'first_order'``: the distillation loss at
+            frozen weights (eq. 3). ``'unrolled'``: the label loss after one virtual step, see
             :func:`mmdynakd.functional.unrolled`.
-        virtual_lr: ξ of that step; None takes the students' learning rate at hand.
-        draw_seed: seed of the draws; None takes the run's seed.
-        teacher_order: the teachers' names in their order, where that of the mapping may be lost:
-            MMEngine sorts the keys of a config that it dumps, so ``mmdynakd train`` writes the
-            order here.
-        store: folder, or ``dict(path=…, dtype='float16')``, where what teachers record of a view is
-            kept for later epochs, lanes and runs, see :class:`RecordStore`; the training data must
-            say its views (docs/data.md).
-        fast: the switch for speed: None, ``'fp32'`` (equal to rounding), ``'bf16'``, or see
+        virtual_lr: ξ of that step; None takes the students' current learning rate.
+        draw_seed: Seed of the draws; None takes the run's seed.
+        teacher_order: The teachers' names in order, where the mapping may lose it. MMEngine sorts
+            the keys of a config that it dumps, so ``mmdynakd train`` writes the order here.
+        store: Folder, or ``dict(path=…, dtype='float16')``, in which the teachers' records of a
+            view are kept for later epochs, lanes and runs, see :class:`RecordStore`. The training
+            data must say its views (docs/data.md).
+        fast: The switch for speed: None, ``'fp32'`` (equal up to rounding), ``'bf16'``, or see
             :class:`Fast`.
-        sync_bn: BatchNorm of students and connectors over the global batch, see
-            :class:`SyncBatchNorm`; without it each process has statistics of its own.
-        data_preprocessor: the student's preprocessor, unless ``architecture`` has its own; its
+        sync_bn: Compute BatchNorm of students and connectors over the global batch, see
+            :class:`SyncBatchNorm`. Otherwise each process has statistics of its own.
+        data_preprocessor: The student's preprocessor, unless ``architecture`` has its own. Its
             ``batch_augments`` apply to the raw batch that students and teachers share.
 
     Raises:
-        ValueError: no teachers, another class count, an unknown lane key, see also the components.
+        ValueError: For no teachers, another number of classes, or an unknown lane key, see also
+            the components.
+
+    Examples:
+        >>> from mmdynakd.models.toy import toy_batch, toy_classifier, toy_distiller
+        >>> teachers = {name: dict(model=MODELS.build(toy_classifier())) for name in ('a', 'b')}
+        >>> model = DynaKD(
+        ...     toy_classifier(), teachers, toy_distiller(), student_loss_weight=0.1,
+        ...     lanes=dict(search={}, ce=dict(selection=None)))
+        >>> data = model.data_preprocessor(toy_batch(), training=True)
+        >>> list(model(**data, mode='loss'))
+        ['search/student.loss', 'search/loss_kl', 'ce/student.loss']
+        >>> model.searched['search'].distribution.by_teacher()
+        {'a': 0.5, 'b': 0.5}
     """
+
+    lanes: Mapping[str, Lane]
+    ensemble: TeacherEnsemble
 
     @takes_old_keys
     def __init__(
         self,
-        architecture: Mapping | nn.Module,
-        teachers: Mapping[str, Mapping],
-        distiller: Mapping,
-        selection: Mapping | None = LEARNED,
-        lanes: Mapping[str, Mapping] | None = None,
+        architecture: Mapping[str, Any] | BaseClassifier,
+        teachers: Mapping[str, Mapping[str, Any]],
+        distiller: Mapping[str, Any],
+        selection: Mapping[str, Any] | None = LEARNED,
+        lanes: Mapping[str, Mapping[str, Any]] | None = None,
         mix: str = 'outputs',
         student_loss_weight: float = 0.0,
         upper_objective: str = 'first_order',
         virtual_lr: float | None = None,
         draw_seed: int | None = None,
         teacher_order: Sequence[str] | None = None,
-        fast: str | Mapping | None = None,
-        store: str | Mapping | None = None,
+        fast: str | Mapping[str, Any] | None = None,
+        store: str | Mapping[str, Any] | None = None,
         sync_bn: bool = False,
-        data_preprocessor: Mapping | None = None,
-        init_cfg: dict | None = None,
+        data_preprocessor: Mapping[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        fast = Fast.parse(fast)
+        defaults = dict(
+            selection=checked_selection(selection, 'model'),
+            distiller=distiller,
+            mix=mix,
+            student_loss_weight=student_loss_weight,
+            upper_objective=upper_objective,
+            virtual_lr=virtual_lr,
+            teachers=None,
+        )
+        speed = Fast.parse(fast)
         architecture, own = with_preprocessor(architecture, data_preprocessor)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # where the student starts does not depend on the teachers
+        # Where the student starts does not depend on the teachers.
+        with torch.random.fork_rng(devices=[]):
             ensemble = TeacherEnsemble(
-                in_order(teachers, teacher_order), own, fast, RecordStore.parse(store)
+                in_order(teachers, teacher_order), own, speed, RecordStore.parse(store)
             )
         super().__init__(
             architecture, raw_preprocessor(data_preprocessor, own, architecture), init_cfg
@@ -103,68 +129,72 @@ class DynaKD(BaseAlgorithm):
         del self.architecture  # it lives in the lanes
         ensemble.check_classes(student)
         object.__setattr__(self, 'ensemble', ensemble)
-        defaults = dict(
-            selection=None if selection is None else dict(selection),
-            distiller=distiller,
-            mix=mix,
-            student_loss_weight=student_loss_weight,
-            upper_objective=upper_objective,
-            virtual_lr=virtual_lr,
-            teachers=None,
-        )
         self.lanes = build_lanes(student, ensemble.names, lanes or dict(search={}), defaults)
         self._lane_defaults = defaults
         for lane in self.lanes.values():
             if sync_bn:
                 lane.synchronize()
-            fast.layout(lane.student)
+            speed.layout(lane.student)
             lane.prepare(ensemble)
         self.draw_seed = draw_seed
         self.step = 0
         self.notes = Notes({}, {}, {})
-        self._upper_logs: dict[str, torch.Tensor] = {}
+        self._upper_logs: Losses = {}
         self._share: torch.Tensor | None = None  # of the batch whose losses are parsed next
         self._ddp_params_and_buffers_to_ignore = [
-            n for n, _ in self.named_parameters() if n.endswith('.alpha')
+            f'lanes.{name}.selection.{parameter}'
+            for name, lane in self.searched.items()
+            for parameter, _ in lane.selection.named_parameters()
         ]
 
-    def __getattr__(self, name: str):
-        # MMRazor calls an algorithm's student `architecture`: here that of the first lane, once
-        # lanes are built.
+    def __getattr__(self, name: str) -> Any:
+        # MMRazor calls an algorithm's student `architecture`. Here it is that of the first lane.
         modules = self.__dict__.get('_modules', {})
         if name == 'architecture' and 'lanes' in modules:
             return next(iter(modules['lanes'].values())).student
         return super().__getattr__(name)
 
     @property
-    def searched(self) -> dict[str, nn.Module]:
+    def searched(self) -> dict[str, Lane]:
         """The lanes whose θ is learned."""
         return {name: lane for name, lane in self.lanes.items() if lane.learns_theta}
 
-    def check_lanes(self, lanes: Mapping[str, Mapping]) -> None:
-        """Raises what building ``lanes`` instead of this algorithm's own would raise."""
+    @property
+    def needs_train_batch(self) -> bool:
+        """Whether an upper step needs a batch of the training split, too."""
+        return any(lane.upper_objective == 'unrolled' for lane in self.searched.values())
+
+    def check_lanes(self, lanes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise what building ``lanes`` in place of this algorithm's own would raise."""
         if lanes:
             build_lanes(
                 copy.deepcopy(self.architecture), self.ensemble.names, lanes, self._lane_defaults
             )
 
     def init_weights(self) -> None:
+        """Initialise every lane from the same random state."""
         same_start(
             self.lanes.values(),
-            lambda lane: [m.init_weights() for m in lane.children() if hasattr(m, 'init_weights')],
+            _init_weights,
         )
 
-    def loss(self, inputs: torch.Tensor, data_samples: list[BaseDataElement]) -> Losses:
-        """Lower step of every lane: ``{lane/loss name: loss}``.
+    def loss(self, inputs: torch.Tensor, data_samples: Sequence[BaseDataElement]) -> Losses:
+        """Lower step of every lane.
 
         Args:
             inputs: (B, C, H, W) raw pixels, 0..255.
             data_samples: B samples with labels.
+
+        Returns:
+            ``{lane/loss name: loss}``.
+
+        Raises:
+            ValueError: If there is a store, and the batch does not say its views.
         """
+        self._check_views(data_samples)
         draws, labels = self._draws(), self._labels(data_samples, inputs.device)
         choices = {name: lane.choose(draws, labels) for name, lane in self.lanes.items()}
         names, rows = union(choices.values())
-        self._check_views(data_samples)
         records = self.ensemble.run(names, inputs, rows, views_of(data_samples))
         batch = Batch(
             self._student_inputs(inputs),
@@ -188,54 +218,62 @@ class DynaKD(BaseAlgorithm):
         return losses
 
     def upper_losses(
-        self, val: dict, train: dict | None = None, lr: Mapping[str, float] | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Upper step of every searched lane: ``{lane: scalar}``, by the rank's share; each teacher
-        runs once a batch.
+        self,
+        val: Mapping[str, Any],
+        train: Mapping[str, Any] | None = None,
+        lr: Mapping[str, float] | None = None,
+    ) -> Losses:
+        """Upper step of every searched lane; each teacher runs once per batch.
 
         Args:
-            val: preprocessed batch of the validation split.
-            train: that of the training split, for unrolled lanes.
-            lr: learning rate by lane, for unrolled lanes without a ``virtual_lr``.
+            val: Preprocessed batch of the validation split.
+            train: That of the training split, for unrolled lanes.
+            lr: Learning rate by lane, for unrolled lanes without a ``virtual_lr``.
+
+        Returns:
+            ``{lane: scalar}``, multiplied by the rank's share.
+
+        Raises:
+            ValueError: Without ``train`` where it is needed.
         """
-        val, losses = self._batch(val, self.searched.values()), {}
-        unrolled = {
-            name: lane for name, lane in self.searched.items() if lane.upper_objective == 'unrolled'
-        }
-        if unrolled:
-            self._check_views(train['data_samples'])
-            train = self._batch(train, unrolled.values())
+        self._check_train_batch(train)
+        batch, losses = self.upper_batch(val), {}
+        unrolled = [n for n, lane in self.searched.items() if lane.upper_objective == 'unrolled']
+        virtual = self._virtual_batch(train, unrolled)
         for name, lane in self.searched.items():
-            with self.ensemble.fast.autocast(val.inputs.device):
+            with self.ensemble.fast.autocast(batch.inputs.device):
                 losses[name] = (
-                    unrolled_upper_loss(lane, val, train, lane.virtual_lr or lr[name])
-                    if name in unrolled
-                    else upper_loss(lane, val)
+                    unrolled_upper_loss(lane, batch, virtual, lane.virtual_lr or (lr or {})[name])
+                    if virtual is not None and name in unrolled
+                    else upper_loss(lane, batch)
                 )
-        teachers = {name: lane.selection.teachers for name, lane in self.searched.items()}
         self.notes = Notes.of(
-            teachers, val.records, {f'{name}/upper_loss': loss for name, loss in losses.items()}
+            {name: lane.selection.teachers for name, lane in self.searched.items()},
+            batch.records,
+            {f'{name}/upper_loss': loss for name, loss in losses.items()},
         )
         return losses
 
     def upper_step(
-        self, data: dict, optim_wrapper, train_data: dict | None = None
-    ) -> dict[str, torch.Tensor]:
-        """One step on θ from a batch of the validation split; returns the upper losses by lane.
+        self,
+        data: Mapping[str, Any],
+        optim_wrapper: 'BilevelOptimWrapper',
+        train_data: Mapping[str, Any] | None = None,
+    ) -> Losses:
+        """Take one step on θ from a batch of the validation split.
 
         Args:
-            data: batch of a loader of the validation split.
-            optim_wrapper: the run's.
-            train_data: batch of the training split, needed where a lane is unrolled.
+            data: Batch of a loader of the validation split.
+            optim_wrapper: The run's.
+            train_data: Batch of the training split, if ``needs_train_batch``.
+
+        Returns:
+            The upper losses by lane, those of the global batch.
 
         Raises:
-            ValueError: without ``train_data`` where it is needed.
+            ValueError: Without ``train_data`` where it is needed.
         """
-        if self.needs_train_batch and train_data is None:
-            raise ValueError(
-                "upper_objective='unrolled' takes a virtual step on a training batch: give "
-                'train_data'
-            )
+        self._check_train_batch(train_data)
         with optim_wrapper.theta_context(self):
             val = self.data_preprocessor(data, training=False)
             train = (
@@ -245,40 +283,65 @@ class DynaKD(BaseAlgorithm):
             )
             lr = {name: optim_wrapper[name].get_lr()['lr'][0] for name in self.searched}
             losses = self.upper_losses(val, train, lr)
-        alphas = {name: lane.selection.alpha for name, lane in self.searched.items()}
+        alphas = {name: lane.distribution.alpha for name, lane in self.searched.items()}
         faulty = optim_wrapper.update_theta(losses, alphas)
         losses = {name: loss.detach().clone() for name, loss in losses.items()}
         for loss in losses.values():
-            all_reduce(
-                loss, op='mean'
-            )  # that of the global batch, so that all ranks report one number
+            all_reduce(loss, op='mean')  # so that all ranks report one number
         self._upper_logs = {
             f'{name}/upper_loss': loss for name, loss in losses.items() if name not in faulty
         }
         return losses
 
-    def read_split(self, data: dict) -> None:
-        """Runs the teachers of the searched lanes on a batch of the validation split.
+    def read_split(self, data: Mapping[str, Any]) -> None:
+        """Run the teachers of the searched lanes on a batch of the validation split.
 
-        It is for a store that keeps what they record, see :meth:`TeacherEnsemble.keep`.
+        A store keeps what they record, see :meth:`TeacherEnsemble.keep`.
+
+        Args:
+            data: Batch of a loader of the validation split.
         """
         self._records(self.data_preprocessor(data, training=False), self.searched.values())
 
-    @property
-    def needs_train_batch(self) -> bool:
-        return any(lane.upper_objective == 'unrolled' for lane in self.searched.values())
+    def upper_batch(self, data: Mapping[str, Any], lanes: Iterable[Lane] | None = None) -> Batch:
+        """Prepare a batch for an upper step: all teachers run on all samples.
 
-    def _labels(
-        self, data_samples: list[BaseDataElement], device: torch.device
-    ) -> torch.Tensor | None:
-        needed = any(lane.needs_labels for lane in self.lanes.values())
-        return labels_of(data_samples, device) if needed else None
+        Args:
+            data: A preprocessed batch.
+            lanes: Those whose teachers run, by default all that are searched.
+        """
+        inputs, samples = data['inputs'], data['data_samples']
+        return Batch(
+            self._student_inputs(inputs),
+            samples,
+            self._labels(samples, inputs.device),
+            self._records(data, self.searched.values() if lanes is None else lanes),
+            self._draws(),
+            share_of(len(inputs), inputs.device),
+        )
 
-    def _draws(self) -> Draws:
-        return Draws(self.draw_seed or 0, self.step, get_rank(), get_world_size())
+    def _virtual_batch(
+        self, train: Mapping[str, Any] | None, unrolled: Sequence[str]
+    ) -> Batch | None:
+        """The batch of the virtual step, if a lane takes one."""
+        if train is None or not unrolled:
+            return None
+        self._check_views(train['data_samples'])
+        return self.upper_batch(train, [self.lanes[name] for name in unrolled])
+
+    def _records(self, data: Mapping[str, Any], lanes: Iterable[Lane]) -> Records:
+        names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
+        return self.ensemble.run(names, data['inputs'], views=views_of(data['data_samples']))
+
+    def _check_train_batch(self, train: Mapping[str, Any] | None) -> None:
+        if self.needs_train_batch and train is None:
+            raise ValueError(
+                "upper_objective='unrolled' takes a virtual step on a training batch: give "
+                'train_data'
+            )
 
     def _check_views(self, data_samples: Sequence[BaseDataElement]) -> None:
-        """A training batch must say its views where there is a store."""
+        """A training batch must say its views if there is a store."""
         if self.ensemble.store is not None and views_of(data_samples) is None:
             raise ValueError(
                 'model.store keeps records by view, but the batch does not say its views: use '
@@ -287,27 +350,26 @@ class DynaKD(BaseAlgorithm):
                 'model.store=None'
             )
 
-    def _batch(self, data: dict, lanes: Iterable[Lane]) -> Batch:
-        inputs, samples = data['inputs'], data['data_samples']
-        return Batch(
-            self._student_inputs(inputs),
-            samples,
-            self._labels(samples, inputs.device),
-            self._records(data, lanes),
-            self._draws(),
-            share_of(len(inputs), inputs.device),
-        )
+    def _labels(
+        self, data_samples: Sequence[BaseDataElement], device: torch.device
+    ) -> torch.Tensor | None:
+        needed = any(lane.needs_labels for lane in self.lanes.values())
+        return labels_of(data_samples, device) if needed else None
 
-    def _records(self, data: dict, lanes: Iterable[Lane]) -> Records:
-        """Of a batch of a searched step: all teachers of ``lanes`` run on all samples."""
-        names = dict.fromkeys(teacher for lane in lanes for teacher in lane.selection.teachers)
-        return self.ensemble.run(names, data['inputs'], views=views_of(data['data_samples']))
+    def _draws(self) -> Draws:
+        return Draws(self.draw_seed or 0, self.step, get_rank(), get_world_size())
 
-    def parse_losses(self, losses: Losses) -> tuple[Losses, dict[str, torch.Tensor]]:
-        """``{lane: total loss}``, by the rank's share, for the optim wrapper, and the log variables
-        ``lane/name``.
+    def parse_losses(self, losses: Losses) -> tuple[Losses, Losses]:
+        """Sum up the losses of each lane.
 
         The upper step's loss is logged with the lower step that follows it.
+
+        Args:
+            losses: What :meth:`loss` returned.
+
+        Returns:
+            ``{lane: total loss}``, multiplied by the rank's share, for the optim wrapper, and the
+            log variables ``lane/name``.
         """
         totals, log_vars = {}, self._upper_logs
         self._upper_logs = {}
@@ -322,14 +384,32 @@ class DynaKD(BaseAlgorithm):
             log_vars.update({f'{name}/{key}': value for key, value in parsed.items()})
         return totals, log_vars
 
-    def forward(self, inputs: torch.Tensor, data_samples: list | None = None, mode: str = 'tensor'):
-        """MMEngine's three modes; ``tensor`` and ``predict`` are the first lane's student."""
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        data_samples: Sequence[BaseDataElement] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """MMEngine's three modes; ``tensor`` and ``predict`` are the first lane's student.
+
+        Args:
+            inputs: (B, C, H, W) raw pixels, 0..255.
+            data_samples: B samples.
+            mode: ``'loss'``, ``'tensor'`` or ``'predict'``.
+        """
         if mode == 'loss':
-            return self.loss(inputs, data_samples)
+            return self.loss(inputs, [] if data_samples is None else data_samples)
         return self.architecture(self._student_inputs(inputs), data_samples, mode=mode)
 
-    def predict_lanes(self, data: dict) -> dict[str, list[BaseDataElement]]:
-        """Predictions of every lane's student on one batch of a data loader."""
+    def predict_lanes(self, data: Mapping[str, Any]) -> dict[str, list[BaseDataElement]]:
+        """Let every lane's student predict one batch of a data loader.
+
+        Args:
+            data: Batch of a loader.
+
+        Returns:
+            ``{lane: B samples with predictions}``.
+        """
         data = self.data_preprocessor(data, training=False)
         inputs = self._student_inputs(data['inputs'])
         return {
@@ -341,15 +421,24 @@ class DynaKD(BaseAlgorithm):
         return self.ensemble.fast.layout(own_inputs(self.architecture, inputs))
 
     def get_extra_state(self) -> torch.Tensor:
+        """Return the number of lower steps taken, for the state dict."""
         return torch.tensor(self.step)
 
     def set_extra_state(self, state: torch.Tensor) -> None:
+        """Take the number of lower steps from a state dict."""
         self.step = int(state)
 
-    def _apply(self, fn, *args, **kwargs):
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         self.ensemble.apply(fn)
         return super()._apply(fn, *args, **kwargs)
 
     def _set_device(self, device: torch.device) -> None:
         super()._set_device(device)
         self.ensemble.set_device(device)
+
+
+def _init_weights(lane: Lane) -> None:
+    for module in lane.children():
+        init = getattr(module, 'init_weights', None)
+        if init is not None:
+            init()

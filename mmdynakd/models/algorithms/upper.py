@@ -1,7 +1,8 @@
 """Upper step of a lane: the loss whose gradient moves θ."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import torch
 from mmengine.dist import all_reduce
@@ -9,65 +10,105 @@ from torch import nn
 from torch.func import functional_call
 
 from mmdynakd.functional import NoHypergradientError, first_order, unrolled
+from mmdynakd.models.selections import CategoricalDistribution
 
 from .batch import Batch, weighed
 from .lane import Lane
 from .randomness import seed_step
 
+Tensors = dict[str, torch.Tensor]
+
 
 def upper_loss(lane: Lane, val: Batch) -> torch.Tensor:
-    """First order (eq. 3): scalar ``L_d(Σ_i θ_i f_Ti(x), f_S(x))``, its gradient reaching α alone.
+    """First order (eq. 3): the scalar ``L_d(Σ_i θ_i f_Ti(x), f_S(x))``.
 
-    The student is frozen: eval mode, no gradient, its BatchNorm buffers untouched.
+    Its gradient reaches α only. The student is frozen: it is in eval mode without gradient, and its
+    BatchNorm buffers do not change.
+
+    Args:
+        lane: One whose θ is learned.
+        val: Of the validation split, with the records of all its teachers.
+
+    Raises:
+        NoHypergradientError: If the loss does not depend on θ.
+
+    Examples:
+        >>> from mmdynakd.models.toy import toy_batch, toy_dynakd
+        >>> model = toy_dynakd()
+        >>> val = model.upper_batch(model.data_preprocessor(toy_batch()))
+        >>> upper_loss(model.lanes['search'], val).requires_grad
+        True
     """
-    selection = lane.selection
+    selection = lane.distribution
     theta = selection.theta()
     with _mode(lane, training=False), _explained(lane):
         with torch.no_grad(), lane.recording(selection.teachers):
             lane.student(val.inputs, val.data_samples, mode='loss')
         loss = first_order(theta, lambda theta: _relaxed_loss(lane, val, theta))
-    loss = weighed(loss, val.share)
-    return loss + selection.regularizer(theta) if selection.entropy_weight else loss
+    return _regularized(weighed(loss, val.share), selection, theta)
 
 
 def unrolled_upper_loss(lane: Lane, val: Batch, train: Batch, lr: float) -> torch.Tensor:
-    """Second order: the label loss on ``val`` after one virtual step on ``train``, see
-    :func:`unrolled`.
+    """Second order: the label loss on ``val`` after one virtual step on ``train``.
 
-    The virtual step is the lower step with the relaxed teacher (train mode, label loss included,
-    plain SGD at ``lr``); neither weights nor BatchNorm buffers move. The label loss is taken in
-    eval mode. All in full precision, AMP or not: torch's forward mode does not go with autocast,
-    and the gradient is a small difference.
+    See :func:`mmdynakd.functional.unrolled`. The virtual step is the lower step with the relaxed
+    teacher (train mode, label loss included, plain SGD). Neither weights nor BatchNorm buffers
+    change. The label loss is computed in eval mode. All is in full precision, AMP or not: torch's
+    forward mode does not go with autocast, and the gradient is a small difference.
+
+    Args:
+        lane: One whose θ is learned.
+        val: Of the validation split.
+        train: Of the training split, with the records of all its teachers.
+        lr: ξ, the learning rate of the virtual step.
+
+    Returns:
+        A scalar whose gradient reaches α only.
+
+    Raises:
+        NoHypergradientError: If the training loss does not depend on θ.
+
+    Examples:
+        >>> from mmdynakd.models.toy import toy_batch, toy_dynakd
+        >>> model = toy_dynakd(upper_objective='unrolled')
+        >>> batch = model.upper_batch(model.data_preprocessor(toy_batch()))
+        >>> loss = unrolled_upper_loss(model.lanes['search'], batch, batch, lr=0.1)
+        >>> loss.backward()
+        >>> model.lanes['search'].selection.alpha.grad.shape
+        torch.Size([2])
     """
-    selection, theta = lane.selection, lane.selection.theta()
-    params = {name: p for name, p in _trained(lane).items() if p.requires_grad}
+    selection = lane.distribution
+    theta = selection.theta()
+    params: Tensors = {name: p for name, p in _trained(lane).items() if p.requires_grad}
 
-    def train_loss(w, theta):
+    def train_loss(w: Tensors, theta: torch.Tensor) -> torch.Tensor:
         buffers = {name: b.clone() for name, b in lane.named_buffers()}
-        seed_step(
-            train.draws.seed, train.draws.step
-        )  # what Dropout draws is the same in every pass
+        # Dropout draws the same numbers in every pass.
+        seed_step(train.draws.seed, train.draws.step)
         loss = functional_call(lane, {**w, **buffers}, (lambda: _lower_loss(lane, train, theta),))
         return weighed(loss, train.share)
 
-    def val_loss(w):
+    def val_loss(w: Tensors) -> torch.Tensor:
         with _mode(lane, training=False):
             return weighed(functional_call(lane, w, (lambda: _label_loss(lane, val),)), val.share)
 
     with _explained(lane), torch.autocast(val.inputs.device.type, enabled=False):
-        loss = unrolled(
-            theta,
-            params,
-            train_loss,
-            val_loss,
-            lr,
-            lambda gradient: all_reduce(gradient, op='mean'),
-        )
+        loss = unrolled(theta, params, train_loss, val_loss, lr, _average)
     lane.forget()  # dual numbers are of no use outside
+    return _regularized(loss, selection, theta)
+
+
+def _average(gradient: torch.Tensor) -> None:
+    all_reduce(gradient, op='mean')
+
+
+def _regularized(
+    loss: torch.Tensor, selection: CategoricalDistribution, theta: torch.Tensor
+) -> torch.Tensor:
     return loss + selection.regularizer(theta) if selection.entropy_weight else loss
 
 
-def _trained(lane: Lane) -> dict[str, nn.Parameter]:
+def _trained(lane: Lane) -> Mapping[str, nn.Parameter]:
     return {name: p for name, p in lane.named_parameters() if not name.startswith('selection.')}
 
 
@@ -83,12 +124,13 @@ def _label_loss(lane: Lane, batch: Batch) -> torch.Tensor:
 
 
 def _relaxed_loss(lane: Lane, batch: Batch, theta: torch.Tensor) -> torch.Tensor:
-    choice = lane.selection.relax(theta, batch.draws, batch.labels)
+    choice = lane.distribution.relax(theta, batch.draws, batch.labels)
     return _sum(lane.distiller.compute_distill_losses(batch.records, choice))
 
 
-def _sum(losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    return sum(value.mean() for key, value in losses.items() if 'loss' in key)
+def _sum(losses: Tensors) -> torch.Tensor:
+    own = (value.mean() for key, value in losses.items() if 'loss' in key)
+    return cast(torch.Tensor, sum(own))
 
 
 @contextlib.contextmanager
@@ -103,7 +145,7 @@ def _mode(lane: Lane, training: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(lane: Lane) -> Iterator[None]:
-    """A missing gradient of θ names the losses that may cut it."""
+    """Name the losses that may have cut the gradient of θ."""
     try:
         yield
     except NoHypergradientError as error:

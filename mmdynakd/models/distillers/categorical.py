@@ -3,13 +3,16 @@
 import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from mmengine.registry import DefaultScope
+from mmpretrain.models import BaseClassifier
 from mmrazor.models.distillers import BaseDistiller
 from torch import nn
 
 from mmdynakd.functional import weighted_loss
+from mmdynakd.functional.mixing import Weight
 from mmdynakd.models.fast import plain_record
 from mmdynakd.models.selections import Choice
 from mmdynakd.models.teachers import Records, TeacherEnsemble, TeacherView
@@ -23,30 +26,40 @@ SHARED = 'shared'
 
 @MODELS.register_module()
 class CategoricalDistiller(BaseDistiller):
-    """Compares the student with the teachers that a selection chose, through unmodified MMRazor
-    distillers.
+    """Compares the student with the teachers of a choice, by unmodified MMRazor distillers.
 
     Args:
-        distiller: config of a MMRazor distiller, ``type`` by default ``ConfigurableDistiller``,
-            MMRazor's names without a prefix; one for all teachers, or one per teacher by name.
-        teachers: names of the teachers, in order.
-        mix: what several weighted teachers mix: ``'outputs'``, their records, then one loss
-            (eq. 3), or ``'losses'``, ``Σ_i θ_i L_d(f_Ti, f_S)``, for features whose shapes differ.
-        learnable: whether θ is searched, so that traps in the upper step are errors now.
+        distiller: Config of a MMRazor distiller (``type`` is ``ConfigurableDistiller`` by default,
+            and MMRazor's names need no prefix), for all teachers or one per teacher by name.
+        teachers: Names of the teachers, in order. Without any, nothing is built or compared.
+        mix: What the weights of several teachers multiply. ``'outputs'``: their records, which are
+            then compared once (eq. 3). ``'losses'``: ``Σ_i θ_i L_d(f_Ti, f_S)``, for features whose
+            shapes differ.
+        learnable: Whether θ is searched. What would cut its gradient is then an error.
 
     Raises:
-        ValueError: unknown ``mix`` or teacher name, missing teacher, deliveries, a
-            per-teacher distiller with mixed outputs, no loss by name, or a loss that detaches the
-            teacher while θ is searched.
+        ValueError: For another ``mix``, an unknown or missing teacher, deliveries, a distiller per
+            teacher with mixed outputs, no loss by name, or a loss that detaches the teacher while θ
+            is searched.
+
+    Examples:
+        >>> from mmdynakd.models.toy import toy_distiller
+        >>> distiller = CategoricalDistiller(toy_distiller(), ['strong', 'weak'])
+        >>> distiller.of('strong') is distiller.of('weak')
+        True
+        >>> each = dict(strong=toy_distiller(), weak=toy_distiller())
+        >>> distiller = CategoricalDistiller(each, ['strong', 'weak'], mix='losses')
+        >>> distiller.of('strong') is distiller.of('weak')
+        False
     """
 
     def __init__(
         self,
-        distiller: Mapping,
+        distiller: Mapping[str, Any],
         teachers: Sequence[str],
         mix: str = 'outputs',
         learnable: bool = False,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if mix not in MIXES:
@@ -60,29 +73,33 @@ class CategoricalDistiller(BaseDistiller):
         self._recorder_configs = {
             name: dict(cfg.get('teacher_recorders') or {}) for name, cfg in configs.items()
         }
-        self.distillers = nn.ModuleDict({name: _build(cfg) for name, cfg in configs.items()})
+        self.distillers = cast(
+            Mapping[str, BaseDistiller],
+            nn.ModuleDict({name: _build(cfg) for name, cfg in configs.items()}),
+        )
         _share_recorders(
             [
                 (d, configs[name].get('student_recorders') or {})
                 for name, d in self.distillers.items()
             ]
         )
-        self._shared = bool(configs) and _is_one(
-            distiller
-        )  # not by the key: a teacher may be called so
+        # Not by the key 'shared': a teacher may have this name.
+        self._shared = bool(configs) and _is_one(distiller)
 
-    def _by_teacher(self, distiller: Mapping) -> dict[str, dict]:
-        if not self.teachers:  # of a lane that learns from labels only
+    def _by_teacher(self, distiller: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        if not self.teachers:
             return {}
         if not isinstance(distiller, Mapping) or not distiller:
-            raise ValueError(f'distiller must be a MMRazor distiller config, got {distiller!r}')
+            raise ValueError(
+                f'distiller must be the config of a MMRazor distiller, got {distiller!r}'
+            )
         if _is_one(distiller):
             return {SHARED: dict(distiller)}
         unknown = sorted(set(distiller) - set(self.teachers))
         missing = [t for t in self.teachers if t not in distiller]
         if unknown or missing:
             raise ValueError(
-                f'a per-teacher distiller names the teachers {self.teachers}; '
+                f'a distiller per teacher needs the names of the teachers {self.teachers}; '
                 f'unknown: {unknown}, missing: {missing}'
             )
         if self.mix == 'outputs':
@@ -92,8 +109,9 @@ class CategoricalDistiller(BaseDistiller):
         return {name: dict(cfg) for name, cfg in distiller.items()}
 
     def init_weights(self) -> None:
-        """Initialises the connectors that have an ``init_cfg``; a ModuleDict would hide them from
-        MMEngine.
+        """Initialise the connectors that have an ``init_cfg``.
+
+        MMEngine would not find them inside a ModuleDict.
         """
         super().init_weights()
         for distiller in self.distillers.values():
@@ -101,11 +119,16 @@ class CategoricalDistiller(BaseDistiller):
                 if getattr(connector, 'init_cfg', None) and not connector.is_init:
                     connector.init_weights()
 
-    def of(self, teacher: str) -> nn.Module:
-        """The MMRazor distiller that compares the student with ``teacher``."""
+    def of(self, teacher: str) -> BaseDistiller:
+        """Return the MMRazor distiller that compares the student with ``teacher``."""
         return self.distillers[SHARED if self._shared else teacher]
 
-    def prepare_from_student(self, model: nn.Module) -> None:
+    def prepare_from_student(self, model: BaseClassifier) -> None:
+        """Attach the student's recorders.
+
+        Raises:
+            ValueError: If the student has no such source.
+        """
         for distiller in self.distillers.values():
             try:
                 distiller.prepare_from_student(model)
@@ -116,7 +139,7 @@ class CategoricalDistiller(BaseDistiller):
                 ) from error
 
     def prepare_from_teacher(self, ensemble: TeacherEnsemble) -> None:
-        """Asks the ensemble for the recorders that each teacher's distiller reads."""
+        """Ask the ensemble for the recorders that each teacher's distiller reads."""
         for name, distiller in self.distillers.items():
             teachers = self.teachers if self._shared else [name]
             if hasattr(distiller, 'init_ofd_connectors'):
@@ -130,10 +153,12 @@ class CategoricalDistiller(BaseDistiller):
 
     @contextlib.contextmanager
     def recording(self, teachers: Iterable[str] | None = None) -> Iterator[None]:
-        """Within it, the student's forward is recorded for the comparison with ``teachers``, by
-        default all.
+        """Record the student's forward pass for the comparison with ``teachers``.
 
-        Half-precision records are float32 afterwards, so that losses are taken in it.
+        Records in half precision are float32 afterwards, so that losses are computed in float32.
+
+        Args:
+            teachers: Their names, by default all.
         """
         distillers = map(self.of, self.teachers if teachers is None else teachers)
         recorders = {id(r): r for d in distillers for r in d.student_recorders.recorders.values()}
@@ -145,16 +170,26 @@ class CategoricalDistiller(BaseDistiller):
             recorder.data_buffer[:] = map(plain_record, recorder.data_buffer)
 
     def forget(self) -> None:
-        """Drops what was recorded of the student."""
+        """Drop what was recorded of the student."""
         for distiller in self.distillers.values():
             for recorder in distiller.student_recorders.recorders.values():
                 recorder.reset_data_buffer()
 
     def compute_distill_losses(self, records: Records, choice: Choice) -> dict[str, torch.Tensor]:
-        """Losses by name, each the scalar ``scale · L_d``; entries without 'loss' in their name are
-        not scaled.
+        """Compare what was recorded of the student with the teachers of a choice.
 
         An unreduced loss is summed within a sample and averaged over the samples.
+
+        Args:
+            records: What the ensemble recorded.
+            choice: Who teaches. Without teachers there is no loss.
+
+        Returns:
+            Losses by name, each the scalar ``scale · L_d``. Entries without 'loss' in their name
+            are not scaled.
+
+        Raises:
+            ValueError: If a loss has weights of its own while the outputs are mixed.
         """
         if not choice.weights:
             return {}
@@ -162,10 +197,10 @@ class CategoricalDistiller(BaseDistiller):
             raise ValueError(
                 "losses with weights of their own cannot share one mixed output: set mix='losses'"
             )
-        sampled = (
-            choice.rows and self._shared
-        )  # one teacher a sample: the mix is the records of those drawn
-        if not sampled and self.mix == 'losses' and (len(choice.weights) > 1 or choice.per_loss):
+        # With one teacher per sample, the mix is the records of the teachers drawn.
+        sampled = choice.rows and self._shared
+        several = len(choice.weights) > 1 or choice.per_loss
+        if self.mix == 'losses' and several and not sampled:
             return self._mix_losses(records, choice)
         losses = self._compare(records, choice.weights)
         return {
@@ -174,26 +209,29 @@ class CategoricalDistiller(BaseDistiller):
         }
 
     def adapted_feature(self, teacher: str) -> torch.Tensor:
-        """The student's feature behind the connector for ``teacher``, the first that a loss reads.
+        """Return the student's feature after the connector for ``teacher``.
+
+        If several losses read such a feature, it is that of the first one.
 
         Raises:
-            ValueError: if no loss compares a student's record through a connector.
+            ValueError: If no loss compares a student's record through a connector.
         """
         distiller = self.of(teacher)
         for mapping in distiller.loss_forward_mappings.values():
             for record in mapping.values():
                 if record['from_student'] and record.get('connector'):
-                    return distiller.get_record(**record)
+                    feature: torch.Tensor = distiller.get_record(**record)
+                    return feature
         raise ValueError(
             f"the distiller of teacher '{teacher}' compares no feature through a connector: give "
-            'one of '
-            'its loss_forward_mappings a connector'
+            'one of its loss_forward_mappings a connector'
         )
 
-    def _compare(self, records: Records, weights: dict) -> dict[str, torch.Tensor]:
+    def _compare(self, records: Records, weights: Mapping[str, Weight]) -> dict[str, torch.Tensor]:
         distiller = self.of(next(iter(weights)))
         distiller.teacher_recorders.point(records, weights)
-        return distiller.compute_distill_losses()
+        losses: dict[str, torch.Tensor] = distiller.compute_distill_losses()
+        return losses
 
     def _mix_losses(self, records: Records, choice: Choice) -> dict[str, torch.Tensor]:
         total: dict[str, torch.Tensor] = {}
@@ -205,20 +243,19 @@ class CategoricalDistiller(BaseDistiller):
         return total
 
 
-def _set_margins(distiller: nn.Module, networks: list[nn.Module]) -> None:
-    """MMRazor's OFDDistiller reads its margins off the BatchNorm of one teacher."""
+def _set_margins(distiller: BaseDistiller, networks: Sequence[BaseClassifier]) -> None:
+    """MMRazor's OFDDistiller reads its margins from the BatchNorm of one teacher."""
     if len(networks) > 1:
         raise ValueError(
             "OFDDistiller's margins are those of one teacher's BatchNorm: give every teacher a "
-            'distiller '
-            "of its own, distiller=dict(teacher=dict(type='OFDDistiller', …), …), "
+            "distiller of its own, distiller=dict(teacher=dict(type='OFDDistiller', …), …), "
             "mix='losses'"
         )
     distiller.init_ofd_connectors(networks[0])
 
 
-def _share_recorders(distillers: list[tuple[nn.Module, Mapping]]) -> None:
-    """Equal student recorders become one: MMRazor's method recorders would overwrite one another."""
+def _share_recorders(distillers: Sequence[tuple[BaseDistiller, Mapping[str, Any]]]) -> None:
+    """Make equal student recorders one, because MMRazor's method recorders overwrite each other."""
     known: dict[str, object] = {}
     for distiller, configs in distillers:
         own = distiller.student_recorders.recorders
@@ -226,13 +263,13 @@ def _share_recorders(distillers: list[tuple[nn.Module, Mapping]]) -> None:
             own[name] = known.setdefault(repr(sorted(cfg.items())), own[name])
 
 
-def _is_one(distiller: Mapping) -> bool:
+def _is_one(distiller: Mapping[str, Any]) -> bool:
     return 'type' in distiller or 'distill_losses' in distiller
 
 
-def _build(cfg: Mapping) -> nn.Module:
+def _build(cfg: Mapping[str, Any]) -> BaseDistiller:
     check_config(cfg)
-    cfg = copy.deepcopy(dict(cfg))
-    cfg.setdefault('type', 'ConfigurableDistiller')
+    own = copy.deepcopy(dict(cfg))
+    own.setdefault('type', 'ConfigurableDistiller')
     with DefaultScope.overwrite_default_scope('mmrazor'):
-        return MODELS.build(cfg)
+        return MODELS.build(own)

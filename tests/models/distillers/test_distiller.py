@@ -292,7 +292,7 @@ def test_errors_at_build(options, message):
 
 @pytest.mark.parametrize('distiller', [{}, None, 'KLDivergence'])
 def test_no_distiller_config(distiller):
-    with pytest.raises(ValueError, match='distiller must be a MMRazor distiller config'):
+    with pytest.raises(ValueError, match='distiller must be the config of a MMRazor distiller'):
         CategoricalDistiller(distiller, NAMES)
 
 
@@ -301,5 +301,5 @@ def test_a_loss_named_like_the_total():
     for key in ('distill_losses', 'loss_forward_mappings'):
         cfg[key] = dict(loss=cfg[key]['loss_kl'])
     model = built(dynakd_cfg(3, distiller=cfg))
-    with pytest.raises(ValueError, match=r"distill_losses \['loss'\] bears the name of the total"):
+    with pytest.raises(ValueError, match=r"distill_losses \['loss'\] has the name of the total"):
         model.train_step(made_batch(), bilevel(model))

@@ -268,7 +268,7 @@ def test_a_lane_may_employ_some_of_the_teachers():
     assert sorted(ran) == ['t0', 't2']
     assert list(model.lanes['search'].selection.marginal()) == ['t2', 't0']
     with pytest.raises(
-        ValueError, match=r'lanes.search.teachers names no teachers of the ensemble: \[.t9.\]'
+        ValueError, match=r'lanes.search.teachers are not all in the ensemble: \[.t9.\]'
     ):
         built(dynakd_cfg(3, lanes=dict(search=dict(teachers=['t9']))))
 
