@@ -8,8 +8,8 @@ lanes). Both run with `fast='bf16'` on arrays in memory. The stock path (`fast=N
 pipeline) runs for `--stock-epochs` before and after, and its time is scaled. Images a second are
 the median over training epochs; minutes are of the whole run, with validation. Without
 `--data-root` the images are noise, without `--teachers` the teachers are random: the times are the
-same. The ratio is fast / stock, images a second of KD. `--device cpu` rehearses the script on a CPU;
-give it few `--images` and `--epochs`.
+same. The ratio is fast / stock, images a second of KD. `--device cpu` rehearses the script on a
+CPU; give it few `--images` and `--epochs`.
 """
 
 import argparse

@@ -108,7 +108,7 @@ def _locate_teachers(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _locate(loader: dict, args: argparse.Namespace, split: str) -> None:
-    """Set the batch size, and the real images if their folder is given, else noise of that shape."""
+    """Set the batch size and the images: real ones if their folder is given, else noise."""
     inner = loader.dataset.dataset if 'dataset' in loader.dataset else loader.dataset
     if args.data_root:
         inner.update(data_root=args.data_root, verify=False)

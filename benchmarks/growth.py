@@ -155,7 +155,7 @@ def sweep(name: str, values: list[int], base: dict, pool) -> list[dict]:
 
 
 def sharing(lanes: list[int], points: list[dict], base: dict, pool) -> None:
-    """Print what further lanes hold besides their students; they share the teachers of the first."""
+    """Print what further lanes hold besides their students; they share the first one's teachers."""
     few, many = lanes[0], lanes[-1]
     alone = [
         pool.apply(measure, [Point(**{**base, 'lanes': value, 'labels_only': True})])
@@ -208,13 +208,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     begin(
         args,
-        f'3 teachers resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, but for what '
-        'varies',
+        f'3 teachers resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, '
+        'but for what varies',
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context(
-        'forkserver'
-    )  # its processes share nothing but what is imported
+    # Its processes share only what is imported.
+    context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(LIBRARIES)
     base = dict(
         teachers=3,

@@ -98,7 +98,7 @@ class Steps:
 
 
 def batch(size: int, seed: int) -> dict:
-    """Make what a loader gives: a list of (3, 32, 32) uint8 images, and data samples with labels."""
+    """Make what a loader gives: a list of (3, 32, 32) uint8 images; data samples with labels."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (size,), generator=generator).tolist()

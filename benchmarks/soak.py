@@ -5,8 +5,9 @@
 A whole run as `mmdynakd train` does it, through MMEngine's Runner: theta and student learn in every
 step, from two teachers, with validation, checkpoints, logs and the observation of theta; then its
 evaluation. Metrics keep 500 values each, so that the bound is reached on the way. Checkpoints are
-weighed without theta's curve, which has at most 1000 points and fills over a whole search. The table
-has ten rows. The ratio is resident memory after all steps to that after the first tenth. (Linux)
+weighed without theta's curve, which has at most 1000 points and fills over a whole search. The
+table has ten rows. The ratio is resident memory after all steps to that after the first tenth.
+(Linux)
 """
 
 import io

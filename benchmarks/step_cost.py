@@ -3,13 +3,13 @@
     python benchmarks/step_cost.py [--batch 64] [--steps 24] [--depth 20] [--teachers 110 56 44 32
     20 26 38 50]
 
-For n = 1, 2, … the first n teachers form an ensemble with uniform theta. Before or after each of its
-steps, another model whose only teacher is the drawn one takes the same step. `expected` is the
+For n = 1, 2, … the first n teachers form an ensemble with uniform theta. Before or after each of
+its steps, another model whose only teacher is the drawn one takes the same step. `expected` is the
 theta-weighted mean of those single-teacher steps (`-`: a teacher was never drawn, for want of
-steps). `by draws` is their mean under the frequencies with which the teachers were drawn, and
-`n teachers` the mean of the ensemble's own steps under the same frequencies; each is a mean of
-medians by teacher. `of pairs` is the median ratio of such neighbouring steps; the worst of them is
-the ratio. Averaging is `selection=dict(type='mmdynakd.Average')`.
+steps). `by draws` is their mean under the frequencies with which the teachers were drawn, and `n
+teachers` the mean of the ensemble's own steps under the same frequencies; each is a mean of medians
+by teacher. `of pairs` is the median ratio of such neighbouring steps; the worst of them is the
+ratio. Averaging is `selection=dict(type='mmdynakd.Average')`.
 """
 
 import math

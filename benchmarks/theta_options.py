@@ -4,8 +4,8 @@
 
 resnet56, 44, 32 -> resnet20 at CIFAR's size. Weights are random: they do not change the cost. Times
 are medians of steps taken in turn, one for each option, in one process; ratios are to the paper's
-step. Memory is the peak of a process of its own for each option, above what it held before its first
-step (Linux; on a GPU: of torch's allocator).
+step. Memory is the peak of a process of its own for each option, above what it held before its
+first step (Linux; on a GPU: of torch's allocator).
 """
 
 import argparse

@@ -4,10 +4,11 @@
     [--interval 5]
 
 The sides take one step each in turn: the lower step of each teacher alone; the upper step with its
-teachers run, and with their records kept; first order and unrolled. A lower step of the search costs
-the mean over the teachers (uniform theta). A search of E epochs is E epochs of lower steps, an upper
-step every `--interval` of them, and one pass of the teachers over the 5,000 validation images. KD is
-E epochs with the first teacher. The ratio is upper step with records kept / lower step.
+teachers run, and with their records kept; first order and unrolled. A lower step of the search
+costs the mean over the teachers (uniform theta). A search of E epochs is E epochs of lower steps,
+an upper step every `--interval` of them, and one pass of the teachers over the 5,000 validation
+images. KD is E epochs with the first teacher. The ratio is upper step with records kept / lower
+step.
 """
 
 import statistics
