@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 SUPPORTED := (3, 10) <= sys.version_info[:2] <= (3, 13)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench lint format test-matrix lock clean
+.PHONY: help env demo test bench lint format reference test-matrix lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -34,6 +34,9 @@ lint: $(STAMP)  ## ruff (rules and layout) and mypy
 format: $(STAMP)  ## ruff, changing files: layout and what it can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: $(STAMP)  ## docs/reference.md, from the docstrings
+	$(BIN)/python docs/make_reference.py
 
 test-matrix: $(STAMP)  ## the quick tests on the oldest and newest torch and on the onedl flavour (python3.10, 3.12, 3.13)
 	$(BIN)/nox $(ARGS)

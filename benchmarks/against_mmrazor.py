@@ -1,15 +1,14 @@
-"""DynaKD with one teacher against MMRazor's SingleTeacherDistill and against a bare PyTorch loop:
-images a second.
+"""Images a second of DynaKD with one teacher, MMRazor's distiller and a bare PyTorch loop.
 
     python benchmarks/against_mmrazor.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20]
     [--bf16] [--data-root …]
 
-All but the bare loop run through MMEngine's Runner, with its loops and default hooks: MMRazor with
-its stock settings and MMPretrain's pipeline; DynaKD plain (the same pipeline), and with
-`fast='fp32'` and `fast='bf16'` on arrays in memory. The bare loop has the same switches. Sides take
-turns of a few iterations; loading a batch counts. Before that all take the loss of one batch at the
-same weights, which must agree. bf16 is measured where the device has instructions for it, or with
-`--bf16`.
+All but the bare loop run through MMEngine's Runner, with its loops and default hooks. MMRazor's
+SingleTeacherDistill has its stock settings and MMPretrain's pipeline. DynaKD runs plain (with the
+same pipeline), and with `fast='fp32'` and `fast='bf16'` on arrays in memory. The bare loop has the
+same switches. The sides take turns of a few iterations; the time to load a batch counts. Before
+that, all compute the loss of one batch with the same weights, and the losses must agree. bf16 is
+measured where the device has instructions for it, or with `--bf16`.
 """
 
 import argparse

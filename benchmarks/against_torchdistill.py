@@ -1,14 +1,13 @@
-"""DynaKD with one teacher against torchdistill, another framework for distillation: images a
-second.
+"""Images a second of DynaKD with one teacher and of torchdistill, another framework.
 
     python benchmarks/against_torchdistill.py [--batch 128] [--steps 30] [--teacher 56] [--depth 20]
     [--bf16]
 
-torchdistill (PyPI) is driven as its image classification example drives it: its DistillationBox
-with KDLoss, its own CIFAR ResNets (the same layers as ours), torchvision's crop, flip and
-normalisation, images loaded in the process unless `--workers` says otherwise. DynaKD runs through
-MMEngine's Runner, `fast='fp32'` and, where the device has instructions for it (or with `--bf16`),
-`fast='bf16'`. Sides take turns of a few iterations; loading counts.
+torchdistill (PyPI) runs as its image classification example runs it: its DistillationBox with
+KDLoss, its own CIFAR ResNets (the same layers as ours), and torchvision's crop, flip and
+normalisation. It loads images in its own process unless `--workers` says otherwise. DynaKD runs
+through MMEngine's Runner with `fast='fp32'` and, where the device has instructions for it (or with
+`--bf16`), `fast='bf16'`. The sides take turns of a few iterations; the time to load counts.
 """
 
 import argparse
@@ -34,7 +33,7 @@ MISSING = 'torchdistill is not installed here: pip install torchdistill, or make
 
 
 class Pictures(Dataset):
-    """As torchvision's CIFAR: an image object, transformed, and its label."""
+    """Like torchvision's CIFAR: an image object, transformed, and its label."""
 
     def __init__(self, number: int) -> None:
         self.images, self.labels = random_images(number)
@@ -51,7 +50,7 @@ class Pictures(Dataset):
 
 
 def training(args: argparse.Namespace) -> dict:
-    """The stage's settings: KD over the logits, a frozen teacher, SGD."""
+    """Settings of the training stage: KD of the logits, a frozen teacher, SGD."""
     logits = dict(
         student_module_path='.',
         student_module_io='output',
@@ -83,7 +82,7 @@ def training(args: argparse.Namespace) -> dict:
 
 
 class Theirs:
-    """torchdistill's box over its own networks, one iteration at a time."""
+    """torchdistill's box with its own networks, one iteration at a time."""
 
     def __init__(
         self, args: argparse.Namespace, teacher: torch.nn.Module, student: torch.nn.Module
@@ -114,11 +113,11 @@ class Theirs:
             epoch += 1
 
     def loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Of normalised (B, 3, 32, 32) images."""
+        """The loss of normalised images, (B, 3, 32, 32)."""
         return self.box.forward_process(x, labels, {})
 
     def step(self) -> float:
-        """One iteration; the seconds that its batch took to load."""
+        """Take one iteration; return the seconds that its batch took to load."""
         start = time.perf_counter()
         images, labels, extra = next(self._batches)
         loaded = time.perf_counter()
@@ -129,7 +128,7 @@ class Theirs:
 
 
 def as_theirs(depth: int, classifier: torch.nn.Module) -> torch.nn.Module:
-    """Their resnet with the weights of ours: the names are the same, and all must be there."""
+    """Their ResNet with the weights of ours; the names are the same, and none may be missing."""
     from torchdistill.models.classification.resnet import resnet
 
     net = resnet(depth, CLASSES, False, False)

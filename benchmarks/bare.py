@@ -1,6 +1,4 @@
-"""Distillation without a framework: a PyTorch loop over the same networks, as fast as its switches
-make it.
-"""
+"""Distillation without a framework: a PyTorch loop over the same networks, tuned for speed."""
 
 import time
 
@@ -16,7 +14,7 @@ from mmdynakd.models.backbones import CifarResNet
 
 
 class Net(nn.Module):
-    """(B, 3, 32, 32) to (B, classes), with the weights of a classifier of MMPretrain."""
+    """From (B, 3, 32, 32) to (B, classes), with the weights of a classifier of MMPretrain."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
@@ -29,7 +27,7 @@ class Net(nn.Module):
 
 
 def folded(net: Net) -> Net:
-    """The network in eval mode with every BatchNorm in the convolution before it."""
+    """The network in eval mode, with every BatchNorm folded into the convolution before it."""
     net.eval().requires_grad_(False)
     for module in list(net.modules()):
         names = dict(module.named_children())
@@ -44,12 +42,13 @@ def folded(net: Net) -> Net:
 
 
 class BareLoop:
-    """One teacher, one student, images in memory, random crop and flip by batch.
+    """One teacher and one student; images in memory; random crop and flip by the batch.
 
     Args:
-        teacher, student: classifiers of MMPretrain, whose weights the networks start from.
+        teacher: a classifier of MMPretrain, from whose weights the teacher starts.
+        student: likewise.
         number: images in memory, of noise.
-        half: under bfloat16 autocast, the teacher's weights cast once.
+        half: run under bfloat16 autocast, with the teacher's weights cast once.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class BareLoop:
         self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     def load(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, 32, 32) normalised, channels_last, and (B,) labels."""
+        """Load a batch: images (B, 3, 32, 32), normalised, channels_last, and labels (B,)."""
         chosen = torch.randint(0, len(self.labels), (self.batch,), device=self.device)
         top, left = torch.randint(0, 9, (2, self.batch, 1), device=self.device)
         line = torch.arange(32, device=self.device)
@@ -101,7 +100,7 @@ class BareLoop:
         return F.cross_entropy(logits, y) + KD_WEIGHT * TAU**2 * kl
 
     def step(self) -> float:
-        """One step; the seconds that its batch took to make."""
+        """Take one step; return the seconds that its batch took to make."""
         start = time.perf_counter()
         x, y = self.load()
         loaded = time.perf_counter()

@@ -1,6 +1,4 @@
-"""What the scripts here share: turns, medians, goals, and the line that says where a figure was
-taken.
-"""
+"""What the scripts share: turns, medians, goals, and a line about the machine."""
 
 import argparse
 import contextlib
@@ -22,8 +20,9 @@ STRIPPED = ('(R)', '(TM)', ' CPU', ' Processor')
 
 
 def arguments(doc: str, **defaults) -> argparse.ArgumentParser:
-    """A parser with the options that all scripts have; ``defaults`` are those of ``batch``,
-    ``steps`` and ``depth``.
+    """Make a parser with the options that all scripts have.
+
+    ``defaults`` gives the defaults of ``batch``, ``steps`` and ``depth``.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,7 +37,7 @@ def arguments(doc: str, **defaults) -> argparse.ArgumentParser:
 
 
 def begin(args: argparse.Namespace, what: str) -> None:
-    """Quiets the libraries and prints what is measured and where."""
+    """Quiet the libraries, and print what is measured on which machine."""
     quiet()
     print(what)
     print(environment(args.device), flush=True)
@@ -50,7 +49,7 @@ def quiet() -> None:
 
 
 def environment(device: str) -> str:
-    """One line: processor, threads, bf16 instructions, graphics card, torch, date."""
+    """Describe in one line: processor, threads, bf16 instructions, graphics card, torch, date."""
     parts = [
         f'{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads',
         'bf16 instructions: ' + (' '.join(bf16_instructions()) or 'none'),
@@ -70,8 +69,9 @@ def processor() -> str:
 
 
 def bf16_instructions() -> list[str]:
-    """Flags of this processor that say so, none where it has no such instructions or nobody tells
-    (not Linux).
+    """List the flags of this processor that mean bf16 instructions.
+
+    The list is empty if there are none, or if the system does not say (anything but Linux).
     """
     flags = (_cpuinfo('flags', 'Features') or '').split()
     return [flag for flag in BF16_FLAGS if flag in flags]
@@ -94,7 +94,7 @@ def _cpuinfo(*keys: str) -> str | None:
 
 
 def seconds(action: Callable[[], object], device: str) -> float:
-    """Of one call, the device's work included."""
+    """Time one call, including the device's work."""
     synchronize(device)
     start = time.perf_counter()
     action()
@@ -108,10 +108,10 @@ def synchronize(device: str) -> None:
 
 
 def turns(names: list[str], rounds: int, warmup: int = 1) -> Iterator[tuple[int, list[str]]]:
-    """Rounds in which every side has a turn, each round from another side on; negative ones are for
-    warming up.
+    """Yield the order of sides for each round; each round starts with another side.
 
-    So whatever slows the machine down for a while slows down all sides alike.
+    Whatever slows the machine down for a while then slows down all sides alike. Rounds of negative
+    number warm up.
     """
     start = time.monotonic()
     for number in range(-warmup, rounds):
@@ -125,7 +125,7 @@ def turns(names: list[str], rounds: int, warmup: int = 1) -> Iterator[tuple[int,
 def in_turns(
     sides: Mapping[str, Callable[[], object]], rounds: int, device: str, warmup: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of every step of every side, by side; the warm-up's are left out."""
+    """Time every step of every side, in seconds by side; leave out the warm-up."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for number, names in turns(list(sides), rounds, warmup):
         for name in names:
@@ -140,11 +140,12 @@ def medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 def stratified(values: list[float], groups: list) -> float:
-    """Mean of the groups' medians under the groups' frequencies: what a step costs when the cost
-    depends on the draw.
+    """Average the medians of groups, weighted by how often each group occurs.
+
+    This is what a step costs when its cost depends on the draw.
 
     Args:
-        values: seconds, one a step.
+        values: seconds, one for each step.
         groups: what each step drew.
     """
     members: dict = {}
@@ -158,7 +159,7 @@ def progress(text: str) -> None:
 
 
 def table(head: list[str], rows: list[list]) -> None:
-    """Prints a table; floats with two digits."""
+    """Print a table; floats have two digits."""
     print('\n| ' + ' | '.join(head) + ' |\n' + '|---' * len(head) + '|')
     for row in rows:
         print(
@@ -170,8 +171,10 @@ def table(head: list[str], rows: list[list]) -> None:
 
 
 def goal(what: str, value: float, sign: str, bound: float) -> bool:
-    """Prints a goal beside what was measured, in the form that ``run_all.py`` reads; whether it is
-    met.
+    """Print a goal beside what was measured, in the form that ``run_all.py`` reads.
+
+    Returns:
+        Whether the goal is met.
     """
     met = value <= bound if sign == '<=' else value >= bound
     print(
@@ -186,12 +189,15 @@ def finish(ratio: float) -> None:
 
 
 def resident(key: str = 'VmRSS') -> float:
-    """MiB of this process (Linux), now (``VmRSS``) or at most since :func:`watch_peak` (``VmHWM``)."""
+    """MiB of this process (Linux).
+
+    ``VmRSS`` is what it holds now; ``VmHWM`` is the most it held since :func:`watch_peak`.
+    """
     with open('/proc/self/status') as file:
         return next(int(line.split()[1]) for line in file if line.startswith(key)) / 2**10
 
 
 def watch_peak() -> None:
-    """The high-water mark starts anew, from what the process holds now (Linux)."""
+    """Reset the high-water mark to what the process holds now (Linux)."""
     with contextlib.suppress(OSError), open('/proc/self/clear_refs', 'w') as file:
         file.write('5')

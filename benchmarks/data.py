@@ -1,12 +1,12 @@
-"""Images a second of the array path against MMPretrain's pipeline, on the same images, from loader
-to normalised batch.
+"""Images a second of the array path and of MMPretrain's pipeline, up to the normalised batch.
 
     python benchmarks/data.py [--data-root data/cifar100] [--batches 50] [--images 45000]
 
-Crop of padding 4, flip, normalisation; the data loaders run in this process (num_workers=0). Both
-sides are measured in turn, in rounds of ``--batches`` times 128 images; the numbers are medians of
-the rounds. Without ``--data-root`` the images are random pixels of CIFAR's size. Last line: images
-a second of the array path to those of MMPretrain, at batch 128.
+Both sides load the same images, with a crop of padding 4, a flip and normalisation; the data
+loaders run in this process (num_workers=0). The sides take turns, in rounds of ``--batches`` times
+128 images; the numbers are medians over the rounds. Without ``--data-root`` the images are random
+pixels of CIFAR's size. Last line: images a second of the array path divided by those of MMPretrain,
+at batch 128.
 """
 
 import os
@@ -42,7 +42,7 @@ PIPELINE = [
 
 @DATASETS.register_module(force=True)
 class RandomPixels(BaseDataset):
-    """``count`` images of CIFAR's size and 100 classes."""
+    """``count`` images of CIFAR's size, of 100 classes."""
 
     def __init__(self, count: int, pipeline: list) -> None:
         self.count = count
@@ -69,7 +69,7 @@ def images(args: argparse.Namespace, pipeline: list) -> dict:
 
 
 class Side:
-    """A loader with its preprocessor, endless: epoch after epoch."""
+    """An endless loader with its preprocessor: epoch after epoch."""
 
     def __init__(self, loader: dict, preprocessor: str, args: argparse.Namespace) -> None:
         self.loader = Runner.build_dataloader(dict(num_workers=0, **loader), seed=0)
@@ -82,7 +82,7 @@ class Side:
             yield from self.loader
 
     def speed(self) -> float:
-        """Images a second in a round."""
+        """Measure the images a second of one round."""
         start, served = time.perf_counter(), 0
         count = self.args.batches * HEADLINE // self.loader.batch_size
         for data in itertools.islice(self.batches, max(1, count)):

@@ -3,13 +3,13 @@
     python benchmarks/gpu.py [--data-root …] [--teachers resnet56=… …] [--epochs 240] [--parts kd
     stages] [--profile]
 
-resnet56 -> resnet20 by KD; then configs/dynakd_r56_cifar100.py (search, and M = 4 candidates as
-lanes), both with `fast='bf16'` on arrays in memory. The stock path (`fast=None`, MMPretrain's
-pipeline) runs for `--stock-epochs` before and after, and is scaled. Images a second are of training
-epochs (their median); minutes are of the whole run, validation included. Without `--data-root`
-images are noise, without `--teachers` teachers are random: the times are the same. The ratio is
-fast / stock, images a second of KD. `--device cpu` rehearses it on a CPU: give few `--images` and
-`--epochs`.
+resnet56 -> resnet20 by KD; then configs/dynakd_r56_cifar100.py (the search, and M = 4 candidates as
+lanes). Both run with `fast='bf16'` on arrays in memory. The stock path (`fast=None`, MMPretrain's
+pipeline) runs for `--stock-epochs` before and after, and its time is scaled. Images a second are
+the median over training epochs; minutes are of the whole run, with validation. Without
+`--data-root` the images are noise, without `--teachers` the teachers are random: the times are the
+same. The ratio is fast / stock, images a second of KD. `--device cpu` rehearses the script on a
+CPU; give it few `--images` and `--epochs`.
 """
 
 import argparse
@@ -38,8 +38,9 @@ FAST = "fast='{}'"
 
 
 class Utilisation:
-    """Mean of what nvidia-smi says of the GPU once a second, in percent; None where it says
-    nothing.
+    """Mean utilisation of the GPU in percent, read from nvidia-smi once a second.
+
+    None if nvidia-smi says nothing.
     """
 
     def __enter__(self) -> 'Utilisation':
@@ -67,7 +68,7 @@ class Utilisation:
 
 
 def train(args: argparse.Namespace, part: str, fast, epochs: int, folder: Path) -> dict:
-    """One run; images a second by stage, minutes, utilisation, and the results of its lanes."""
+    """Train one run; return images a second by stage, minutes, utilisation and results by lane."""
     name, build, _ = PARTS[part]
     work_dir = folder / f'{part}_{"fast" if fast else "stock"}_{time.monotonic_ns()}'
     progress(f'{name}, {"fast" if fast else "stock"}, {epochs} epochs')
@@ -93,7 +94,7 @@ def train(args: argparse.Namespace, part: str, fast, epochs: int, folder: Path) 
 
 
 def compare(args: argparse.Namespace, part: str, fast, folder: Path) -> float:
-    """Stock, fast, stock; the ratio of their images a second (of the first stage)."""
+    """Run stock, fast, stock; return the ratio of their images a second (of the first stage)."""
     name, _, wanted = PARTS[part]
     runs = [
         train(args, part, *setting, folder)
@@ -144,8 +145,9 @@ def compare(args: argparse.Namespace, part: str, fast, folder: Path) -> float:
 
 
 def profile(args: argparse.Namespace, fast, folder: Path, window: int = 20) -> None:
-    """Prints what a window of KD's steps spends its time on, and how often the host waits for the
-    device.
+    """Print what a window of KD's steps spends its time on.
+
+    Also print how often the host waits for the device.
     """
     runner = Runner.from_cfg(distillation(args, fast, 1, folder / 'profile'))
     steps = Iterations(runner)

@@ -3,6 +3,7 @@
 import argparse
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from common import synchronize
 from mmengine.config import Config
@@ -23,12 +24,10 @@ HELD_OUT = 10  # val and test of random images are this many times smaller than 
 
 @HOOKS.register_module(force=True)
 class EpochTimes(Hook):
-    """Keeps the seconds of every epoch's training, validation left out, by the name of the work
-    dir.
-    """
+    """Keeps the seconds of every training epoch, without validation, by name of the work dir."""
 
     priority = 'VERY_HIGH'
-    taken: dict[str, list[float]] = {}
+    taken: ClassVar[dict[str, list[float]]] = {}
 
     def before_train_epoch(self, runner) -> None:
         synchronize(str(next(runner.model.parameters()).device))
@@ -44,7 +43,7 @@ class EpochTimes(Hook):
 def config(
     args: argparse.Namespace, fast: str | dict | None, epochs: int, work_dir: Path
 ) -> Config:
-    """The two stages, M candidates without baselines.
+    """Configure the two stages: M candidates without baselines.
 
     ``fast=None`` is the stock path throughout: MMPretrain's pipeline, MMEngine's hooks, no records
     kept.
@@ -81,7 +80,7 @@ def config(
 def distillation(
     args: argparse.Namespace, fast: str | dict | None, epochs: int, work_dir: Path
 ) -> Config:
-    """Ordinary KD from the first teacher alone."""
+    """Configure ordinary KD from the first teacher only."""
     cfg = config(args, fast, epochs, work_dir)
     teacher = next(iter(cfg.model.teachers))
     cfg.model.teachers = {teacher: cfg.model.teachers[teacher]}
@@ -94,7 +93,7 @@ def distillation(
 
 
 def _locate_teachers(cfg: Config, args: argparse.Namespace) -> None:
-    """Checkpoints as given, strong to weak; random weights where none are."""
+    """Checkpoints as given, strong to weak; random weights for a teacher without one."""
     given = dict(pair.split('=', 1) for pair in args.teachers)
     unknown = set(given) - set(cfg.model.teachers)
     if unknown:
@@ -109,9 +108,7 @@ def _locate_teachers(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _locate(loader: dict, args: argparse.Namespace, split: str) -> None:
-    """The real images where their folder is given, noise of the same shape otherwise; the batch
-    size.
-    """
+    """Set the batch size and the images: real ones if their folder is given, else noise."""
     inner = loader.dataset.dataset if 'dataset' in loader.dataset else loader.dataset
     if args.data_root:
         inner.update(data_root=args.data_root, verify=False)

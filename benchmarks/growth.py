@@ -1,12 +1,11 @@
-"""How time and peak memory of a step grow with teachers, lanes and batch, and that nothing grows
-with the steps.
+"""How time and memory of a step grow with teachers, lanes and batch, and not with the steps.
 
     python benchmarks/growth.py [--batch 64] [--steps 4] [--depth 20] [--teacher 32] [--total 1000]
 
-Teachers are all of one depth, so that n alone varies; theta is uniform. Each point is a process of
-its own. Memory is its peak over the steps above what it held before the model was built (on a GPU:
-torch's allocator's). `steps` is a search through MMEngine's Runner, tiny steps, upper ones among
-them: resident memory, open files and time a step after each tenth. Writes
+All teachers have the same depth, so that only n varies; theta is uniform. Each point is a process
+of its own. Memory is the peak over the steps minus what the process held before the model was built
+(on a GPU: of torch's allocator). `steps` is a search through MMEngine's Runner in tiny steps, some
+of them upper ones: resident memory, open files and time of a step after each tenth. Writes
 growth_{teachers,lanes,batch,steps}.png to `--out`. The ratio is resident memory after all steps to
 that after the first tenth. (Linux)
 """
@@ -56,8 +55,11 @@ class Point:
 
 
 def measure(point: Point) -> dict:
-    """Runs in a process of its own: median seconds of a step, peak MiB, MiB of the weights of
-    teachers and lanes.
+    """Measure one point, in a process of its own.
+
+    Returns:
+        The median seconds of a step, the peak in MiB, and the MiB of the weights of teachers and
+        lanes.
     """
     quiet()
     torch.set_num_threads(point.threads)
@@ -96,7 +98,7 @@ def _peak(device: str) -> float:
 
 
 def _mebibytes(modules) -> float:
-    """Of all parameters and buffers, each counted once however many modules hold it."""
+    """MiB of all parameters and buffers, each counted once, whatever holds it."""
     tensors = {
         t.data_ptr(): t.numel() * t.element_size()
         for m in modules
@@ -106,8 +108,10 @@ def _mebibytes(modules) -> float:
 
 
 def many_steps(total: int, device: str, threads: int) -> list[dict]:
-    """A search of ``total`` lower steps by the Runner; resident MiB, open files, median ms a step
-    by tenth.
+    """Run a search of ``total`` lower steps by the Runner.
+
+    Returns:
+        Resident MiB, open files and median milliseconds of a step, for each tenth.
     """
     from runners import Iterations, runner, stock_loader, use
 
@@ -151,7 +155,7 @@ def sweep(name: str, values: list[int], base: dict, pool) -> list[dict]:
 
 
 def sharing(lanes: list[int], points: list[dict], base: dict, pool) -> None:
-    """Says what further lanes hold beyond their students: their teachers are those of the first."""
+    """Print what further lanes hold besides their students; they share the first one's teachers."""
     few, many = lanes[0], lanes[-1]
     alone = [
         pool.apply(measure, [Point(**{**base, 'lanes': value, 'labels_only': True})])
@@ -170,7 +174,7 @@ def sharing(lanes: list[int], points: list[dict], base: dict, pool) -> None:
 
 
 def draw(out: Path, name: str, axis: str, x: list, series: dict[str, list[float]]) -> None:
-    """One figure, a panel a quantity, axes from 0."""
+    """Draw one figure: a panel for each quantity, with axes from 0."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -204,13 +208,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     begin(
         args,
-        f'3 teachers resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, but for what '
-        'varies',
+        f'3 teachers resnet{args.teacher} -> resnet{args.depth}, batch {args.batch}, '
+        'but for what varies',
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context(
-        'forkserver'
-    )  # its processes share nothing but what is imported
+    # Its processes share only what is imported.
+    context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(LIBRARIES)
     base = dict(
         teachers=3,

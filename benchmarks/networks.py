@@ -1,5 +1,4 @@
-"""Students, teachers and batches of the scripts here: the 6n+2 family on CIFAR's size, weights
-random.
+"""Students, teachers and batches: the 6n+2 family at CIFAR's size, with random weights.
 
 Weights do not change what a step costs.
 """
@@ -32,8 +31,9 @@ def network(depth: int) -> dict:
 
 
 def distiller(scope: str = '') -> dict:
-    """Hinton's distillation over the logits, every name within ``scope`` (``'mmrazor.'`` outside a
-    DynaKD).
+    """Configure Hinton's distillation of the logits.
+
+    Every name is within ``scope`` (``'mmrazor.'`` outside a DynaKD).
     """
     recorders = dict(logits=dict(type=f'{scope}ModuleOutputs', source='head.fc'))
     return dict(
@@ -55,8 +55,9 @@ def distiller(scope: str = '') -> dict:
 
 
 def dynakd(teachers: Iterable[int] | Mapping[str, dict], depth: int, **options) -> dict:
-    """Config of a DynaKD; teachers by depth (named r56, …) or as it wants them, the student by
-    depth.
+    """Configure a DynaKD.
+
+    Teachers are given by depth (and named r56, …) or as DynaKD takes them; the student by depth.
     """
     if not isinstance(teachers, Mapping):
         teachers = {f'r{depth}': dict(model=network(depth)) for depth in teachers}
@@ -89,7 +90,7 @@ class Steps:
         )
 
     def lower(self, data: dict) -> dict[str, torch.Tensor]:
-        """One step on the students; the log variables."""
+        """Take one step of the students; return the log variables."""
         return self.model.train_step(data, self.optim)
 
     def upper(self, data: dict, train_data: dict) -> dict[str, torch.Tensor]:
@@ -97,7 +98,7 @@ class Steps:
 
 
 def batch(size: int, seed: int) -> dict:
-    """What a loader gives: a list of (3, 32, 32) uint8 images, and data samples with labels."""
+    """Make what a loader gives: a list of (3, 32, 32) uint8 images; data samples with labels."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (size,), generator=generator).tolist()
@@ -107,5 +108,5 @@ def batch(size: int, seed: int) -> dict:
 
 
 def drawn(probs: list[float], step: int, seed: int = 0) -> int:
-    """Index of the teacher that a lane of distribution ``probs`` employs in a step."""
+    """Index of the teacher that a lane with distribution ``probs`` draws in a step."""
     return invert_cdf(probs, uniform(seed, step))

@@ -1,4 +1,4 @@
-"""A teacher and a student trained by several frameworks in turns: what the against_* scripts share."""
+"""What the against_* scripts share: one teacher and student, trained by several frameworks."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ def ours(precision: str | None) -> str:
 
 
 def switch(precision: str | None) -> str | dict | None:
-    """The value of ``fast`` that a side is named after."""
+    """The value of ``fast`` after which a side is named."""
     return dict(channels_last=True, fold=True, compile=True) if precision == COMPILED else precision
 
 
@@ -31,10 +31,9 @@ def single(teacher: int, depth: int, checkpoint: str, fast: str | dict | None) -
 
 
 class Pair:
-    """A teacher and a student, and the sides that train them, all from the same weights, in
-    ``all``.
+    """A teacher and a student, and the sides that train them (``all``) from the same weights.
 
-    A side's ``step`` takes one iteration and gives the seconds of loading its batch.
+    A side's ``step`` takes one iteration and returns the seconds that loading its batch took.
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
@@ -57,7 +56,7 @@ class Pair:
         )
 
     def losses(self) -> dict[str, float]:
-        """Of one batch, by side."""
+        """The loss of one batch, by side."""
         data = batch(self.args.batch, 0)
         mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (MEAN, STD))
         labels = torch.cat([sample.gt_label for sample in data['data_samples']]).to(
@@ -83,7 +82,7 @@ def _loss(model: torch.nn.Module, data: dict) -> float:
 
 
 def check(losses: dict[str, float], reference: str) -> None:
-    """Raises RuntimeError unless all sides compute the loss of ``reference``."""
+    """Raise RuntimeError unless all sides compute the loss of ``reference``."""
     print(
         'the loss of one batch: '
         + '; '.join(f'{name} {value:.4f}' for name, value in losses.items())
@@ -98,7 +97,7 @@ def check(losses: dict[str, float], reference: str) -> None:
 
 
 def measure(sides: dict, args: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Median seconds of loading and of a whole iteration, by side."""
+    """Measure the median seconds of loading and of a whole iteration, by side."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for number, names in turns(list(sides), -(-args.steps // args.turn), warmup=1):
         for name in names:
@@ -112,7 +111,7 @@ def measure(sides: dict, args: argparse.Namespace) -> dict[str, tuple[float, flo
 
 
 def speeds(times: dict[str, tuple[float, float]], size: int) -> None:
-    """Prints images a second and where the time goes."""
+    """Print images a second, and where the time goes."""
     table(
         ['side', 'images/s', 'iteration, ms', 'of it loading, ms'],
         [

@@ -2,10 +2,10 @@
 
     python benchmarks/run_all.py [--only NAME …] [--quick] [--page docs/performance.md]
 
-Each runs in a process of its own; one that fails leaves its error in the page and the others their
-results. `--only` runs some anew and keeps the page's other sections. `--quick` takes small
-settings, good to try the scripts and for no figure; the page says so. gpu runs where torch sees a
-CUDA GPU. Let the machine do nothing else meanwhile.
+Each runs in a process of its own. If one fails, the page shows its error, and the results of the
+others. `--only` runs some of them and keeps the page's other sections. `--quick` takes small
+settings, to try the scripts; its figures mean nothing, and the page says so. gpu runs if torch sees
+a CUDA GPU. Let the machine do nothing else meanwhile.
 """
 
 import argparse
@@ -64,8 +64,9 @@ GOAL = re.compile(r'^goal: (.+): (\S+), wanted (<=|>=) (\S+): (met|not met)$', r
 RATIO = re.compile(r'^ratio: (\S+)$', re.M)
 HEAD = """# Performance
 
-Written by `make bench`; each section is what one script of [benchmarks/](../benchmarks) printed. Both sides of a
-comparison ran in one process, in turns. Ratios are to be compared, times depend on the machine.
+Written by `make bench`. Each section is what one script of [benchmarks/](../benchmarks) printed.
+Both sides of a comparison ran in one process, in turns. Compare the ratios: times depend on the
+machine.
 
 | benchmark | goal | measured | wanted | |
 |---|---|---|---|---|
@@ -80,7 +81,7 @@ class Section:
     text: str
 
     def rows(self) -> list[list[str]]:
-        """Of the table on top: its goals, or its ratio, or that it failed."""
+        """Rows for the table at the top: goals, or the ratio, or that the script failed."""
         link = f'[{self.name}](#{self.name})'
         goals = [
             [link, what, value, f'{sign} {bound}', 'small settings' if QUICK in self.text else met]
@@ -93,7 +94,7 @@ class Section:
 
 
 def run(name: str, arguments: list[str]) -> tuple[str, str | None]:
-    """What the script printed, and how it failed; its progress goes to stderr as it comes."""
+    """Run a script; return what it printed and how it failed. Its stderr is passed on."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / f'{name}.py'), *arguments],
         stdout=subprocess.PIPE,
@@ -113,7 +114,7 @@ def run(name: str, arguments: list[str]) -> tuple[str, str | None]:
 
 
 def in_background(stream: TextIO, lines: list[str]) -> threading.Thread:
-    """Reads a process's stderr into ``lines`` and on to our own."""
+    """Read a process's stderr into ``lines``, and pass it on to our own."""
 
     def read() -> None:
         for line in stream:
@@ -127,7 +128,7 @@ def in_background(stream: TextIO, lines: list[str]) -> threading.Thread:
 
 
 def section(name: str, quick: bool, page: Path) -> Section:
-    """Runs the script and tells of it."""
+    """Run a script and describe it."""
     arguments = list(SCRIPTS[name]) if quick else []
     figures = FIGURES.get(name, [])
     hidden = ['--out', str(page.parent / 'figures')] if figures else []
@@ -155,14 +156,14 @@ def section(name: str, quick: bool, page: Path) -> Section:
 
 
 def first_line(script: Path) -> str:
-    """Of the script's docstring."""
+    """The first line of a script's docstring."""
     return (ast.get_docstring(ast.parse(script.read_text(encoding='utf-8'))) or '').partition('\n')[
         0
     ]
 
 
 def sections_of(page: Path) -> dict[str, Section]:
-    """What a page holds already."""
+    """The sections that a page has already."""
     if not page.exists():
         return {}
     parts = re.split(r'^(?=## )', page.read_text(encoding='utf-8'), flags=re.M)[1:]
@@ -171,7 +172,7 @@ def sections_of(page: Path) -> dict[str, Section]:
 
 
 def write(page: Path, sections: dict[str, Section]) -> None:
-    """The page anew: the table, then the sections in the order of the scripts."""
+    """Write the page: the table, then the sections in the order of the scripts."""
     ordered = [sections[name] for name in SCRIPTS if name in sections]
     rows = ''.join(
         '| ' + ' | '.join(cell.replace('|', '/') for cell in row) + ' |\n'

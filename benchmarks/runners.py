@@ -1,11 +1,10 @@
-"""MMEngine's Runner, real loops and default hooks, stepped one iteration at a time so that sides
-can take turns.
-"""
+"""MMEngine's Runner with its loops and default hooks, stepped so that sides can take turns."""
 
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 import mmengine.device.utils
@@ -30,7 +29,7 @@ PIPELINE = [
 class RandomImages(BaseDataset):
     """``number`` images of noise, (32, 32, 3) uint8, with labels; the same for every split."""
 
-    METAINFO = dict(classes=[str(label) for label in range(CLASSES)])
+    METAINFO: ClassVar[dict] = dict(classes=[str(label) for label in range(CLASSES)])
 
     def __init__(self, number: int, **kwargs) -> None:
         self.number = number
@@ -51,7 +50,7 @@ def random_images(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dataset(number: int, data_root: str | None, pipeline: list) -> dict:
-    """CIFAR-100's training split where its folder is given, else noise."""
+    """CIFAR-100's training split if its folder is given, else noise."""
     own = (
         dict(type='mmdynakd.CIFAR100', data_root=data_root, split='train', verify=False)
         if data_root
@@ -61,8 +60,9 @@ def dataset(number: int, data_root: str | None, pipeline: list) -> dict:
 
 
 def stock_loader(number: int, batch: int, data_root: str | None = None) -> dict:
-    """MMPretrain's CIFAR pipeline, one sample at a time, loaded in the process (faster here than by
-    workers).
+    """MMPretrain's CIFAR pipeline, one sample at a time.
+
+    It loads in this process, which is faster here than worker processes.
     """
     return dict(
         batch_size=batch,
@@ -104,8 +104,9 @@ def optim_wrapper(bilevel: bool) -> dict:
 def runner(
     model: dict, loader: dict, work_dir: Path, train_cfg: dict | None = None, **options
 ) -> Runner:
-    """A Runner that trains ``model`` on ``loader``; of DynaKD by its own loop unless ``train_cfg``
-    says otherwise.
+    """Make a Runner that trains ``model`` on ``loader``.
+
+    DynaKD has its own loop unless ``train_cfg`` says otherwise.
     """
     bilevel = model['type'] == 'mmdynakd.DynaKD'
     loop = (
@@ -131,15 +132,15 @@ def runner(
 
 
 def use(device: str) -> None:
-    """MMEngine takes a GPU where there is one; this overrules it."""
+    """Choose the device; MMEngine would take a GPU if there is one."""
     mmengine.device.utils.DEVICE = device
 
 
 class Iterations:
-    """A Runner's training, one iteration at a time, hooks included.
+    """A Runner's training, one iteration at a time, with its hooks.
 
     Args:
-        runner: not yet started; everything that comes before the first iteration is done here.
+        runner: not yet started; everything before the first iteration is done here.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -158,7 +159,7 @@ class Iterations:
             self.loop._epoch += 1
 
     def step(self) -> float:
-        """One iteration; the seconds that its batch took to load."""
+        """Take one iteration; return the seconds that its batch took to load."""
         start = time.perf_counter()
         number, data = next(self._batches)
         loaded = time.perf_counter()

@@ -1,12 +1,11 @@
-"""Four candidates evaluated as lanes of one run against four runs of their own: time, and the
-losses equal.
+"""Time of four candidates as lanes of one run against four runs of their own; losses are equal.
 
     python benchmarks/side_by_side.py [--batch 64] [--steps 20] [--scenarios ensemble r110 r56]
 
-All sides see the same batches and draws, in turns; both start from the same weights. A step of the
-lanes runs each distinct teacher once. Times are means of medians, one for each outcome of the draw.
-`predicted` is put together from its parts, timed in the same rounds: a pass of each teacher that
-the draws employed, and M steps of a student without a teacher.
+All sides see the same batches and draws, and take turns; all start from the same weights. A step of
+the lanes runs each distinct teacher once. Times are means of medians, one for each outcome of the
+draw. `predicted` is the sum of its parts, timed in the same rounds: a pass of each teacher that was
+drawn, and M steps of a student without a teacher.
 """
 
 import argparse
@@ -19,8 +18,9 @@ from networks import Steps, batch, drawn, dynakd
 
 @dataclass(frozen=True)
 class Scenario:
-    """Teachers and student by depth, a theta a candidate, and the share of the solo runs' time that
-    is wanted.
+    """Teachers and student by depth, a theta for each candidate, and the goal.
+
+    The goal is the share of the solo runs' time that the lanes may take.
     """
 
     teachers: list[int]
@@ -96,7 +96,7 @@ class Race:
             self._compare()
 
     def _compare(self) -> None:
-        """A round is whole: every lane's loss against that of its solo run."""
+        """At the end of a round, compare every lane's loss with that of its solo run."""
         for name in self.solos:
             own, lane = (self.log[side][f'{name}/loss'].item() for side in (name, 'lanes'))
             self.worst = max(self.worst, abs(own - lane) / abs(own))
@@ -106,7 +106,7 @@ class Race:
 
 
 def employed(scenario: Scenario, first: int, steps: int) -> list[tuple[int, ...]]:
-    """Teachers by step, one a candidate."""
+    """The teacher that each candidate draws, by step."""
     return [
         tuple(scenario.teachers[drawn(theta, step)] for theta in scenario.thetas)
         for step in range(first, first + steps)
@@ -114,7 +114,7 @@ def employed(scenario: Scenario, first: int, steps: int) -> list[tuple[int, ...]
 
 
 def predicted(times: dict[str, float], steps: list[tuple[int, ...]]) -> tuple[float, float]:
-    """Seconds of the lanes' and of the solo steps from their parts."""
+    """Predict the seconds of the steps of lanes and of solo runs from their parts."""
     passes = [[times[f'teacher r{depth}'] for depth in step] for step in (*map(set, steps), *steps)]
     lanes, solo = (
         sum(map(sum, part)) / len(steps) for part in (passes[: len(steps)], passes[len(steps) :])

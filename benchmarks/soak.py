@@ -1,13 +1,13 @@
-"""A long search, in tiny steps: memory, open files, threads, a step's time and a checkpoint's size
-stay what they were.
+"""A long search in tiny steps: memory, open files, threads, time and checkpoints do not grow.
 
     python benchmarks/soak.py [--steps 20000] [--batch 4]
 
-A whole run as mmdynakd train makes it, by MMEngine's Runner: theta and student learn in every step,
-two teachers, with validation, checkpoints, logs and the observation of theta; then its evaluation.
-Metrics keep 500 values each, so that their bound is reached on the way; checkpoints are weighed
-without theta's curve, at most 1000 points that fill over a whole search. Ten rows. The ratio is
-resident memory after all steps to that after the first tenth. (Linux)
+A whole run as `mmdynakd train` does it, through MMEngine's Runner: theta and student learn in every
+step, from two teachers, with validation, checkpoints, logs and the observation of theta; then its
+evaluation. Metrics keep 500 values each, so that the bound is reached on the way. Checkpoints are
+weighed without theta's curve, which has at most 1000 points and fills over a whole search. The
+table has ten rows. The ratio is resident memory after all steps to that after the first tenth.
+(Linux)
 """
 
 import io
@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from common import arguments, begin, finish, goal, progress, resident, table
@@ -39,7 +40,7 @@ MEMORY, FILES, THREADS = 'resident, MiB', 'open files', 'threads'
 
 @MODELS.register_module(force=True)
 class OneConv(nn.Module):
-    """A backbone whose step costs little more than what is around it."""
+    """A backbone whose step costs little more than what surrounds it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,10 +52,10 @@ class OneConv(nn.Module):
 
 @HOOKS.register_module(force=True)
 class Watch(Hook):
-    """A row each tenth of the search."""
+    """Notes a row after each tenth of the search."""
 
     priority = 'LOWEST'
-    rows: list[dict] = []
+    rows: ClassVar[list[dict]] = []
 
     def before_train(self, runner) -> None:
         self.searches, self.times = bool(runner.model.searched), []
@@ -81,7 +82,7 @@ class Watch(Hook):
 
 
 def saved_size(cfg: Config) -> int:
-    """Bytes of the newest checkpoint, without theta's curve; 0 where there is none yet."""
+    """Bytes of the newest checkpoint without theta's curve; 0 if there is none yet."""
     path = newest_checkpoint(cfg)
     if path is None:
         return 0

@@ -1,16 +1,15 @@
-"""A lower step with n teachers against the steps of each teacher alone, and against averaging them
-all.
+"""A lower step with n teachers against steps with each of them alone, and with all averaged.
 
     python benchmarks/step_cost.py [--batch 64] [--steps 24] [--depth 20] [--teachers 110 56 44 32
     20 26 38 50]
 
 For n = 1, 2, … the first n teachers form an ensemble with uniform theta. Before or after each of
-its steps the teacher that it draws takes the same step as the only teacher of another model.
-`expected` is the theta-weighted mean of those single-teacher steps (`-`: too few steps, a teacher
-was never drawn), `by draws` the mean under the frequencies with which the teachers were in fact
-drawn, and `n teachers` the mean of the ensemble's own steps under the same frequencies; each a mean
-of medians by teacher. `of pairs` is the median of the ratios of such neighbouring steps, the worst
-of which is the ratio. Averaging is `selection=dict(type='mmdynakd.Average')`.
+its steps, another model whose only teacher is the drawn one takes the same step. `expected` is the
+theta-weighted mean of those single-teacher steps (`-`: a teacher was never drawn, for want of
+steps). `by draws` is their mean under the frequencies with which the teachers were drawn, and `n
+teachers` the mean of the ensemble's own steps under the same frequencies; each is a mean of medians
+by teacher. `of pairs` is the median ratio of such neighbouring steps; the worst of them is the
+ratio. Averaging is `selection=dict(type='mmdynakd.Average')`.
 """
 
 import math
@@ -53,7 +52,7 @@ class Sides:
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Every network runs once before anything is timed, drawn or not."""
+        """Run every network once before anything is timed, drawn or not."""
         inputs = torch.stack(self.data[0]['inputs']).to(self.args.device)
         for side in [*self.singles.values(), *self.drawing.values(), self.average]:
             side.model.ensemble.run(side.model.ensemble.names, inputs)
@@ -61,8 +60,9 @@ class Sides:
             side.lower(self.data[0])
 
     def step(self, n: int, number: int) -> None:
-        """One step of the n teachers' model, and the same step of the teacher drawn alone, in
-        alternating order.
+        """Take a step of the model with n teachers, and the same with only the drawn teacher.
+
+        Which goes first alternates.
         """
         model = self.drawing[n].model
         depth = self.depths[drawn([1 / n] * n, model.step)]
@@ -82,7 +82,7 @@ class Sides:
 
 
 def compare(sides: Sides) -> tuple[list[list], float]:
-    """Rows of the table, and the worst ratio."""
+    """Return the rows of the table, and the worst ratio."""
     alone = {}
     for depth in sides.depths:
         values = [

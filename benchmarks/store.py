@@ -1,11 +1,10 @@
-"""A run whose teachers' records are in the store, against the same run without one, and against the
-run that fills it.
+"""A run with its teachers' records in the store, against one without, and one that fills it.
 
     python benchmarks/store.py [--batch 128] [--steps 15] [--depth 20] [--teachers 56] [--path DIR]
 
-Each turn the three take the same lower step on the same views, so that the second run finds what
-the first one wrote. Records are the logits, twice (as a recorder and the network give them). Ratio:
-images a second of the second run over those without a store.
+In each turn the three take the same lower step on the same views, so that the second run finds what
+the first one wrote. Records are the logits, twice (from a recorder and from the network). The ratio
+is images a second of the second run over those without a store.
 """
 
 import functools
@@ -17,8 +16,9 @@ from networks import CLASSES, Steps, dynakd
 
 
 def batch(size: int, number: int, epoch: int) -> dict:
-    """Batch ``number`` of an epoch, of ``mmdynakd.ArrayDataset``'s shape; pixels are noise of
-    (number, epoch).
+    """Batch ``number`` of an epoch, as ``mmdynakd.ArrayDataset`` serves it.
+
+    The pixels are noise, a function of (number, epoch).
     """
     generator = torch.Generator().manual_seed(1000 * epoch + number)
     return dict(
@@ -34,7 +34,7 @@ EPOCH = 45000
 
 
 def measure(args, dtype: str, folder: str) -> tuple[dict[str, float], float]:
-    """Median seconds of a step by side, and the largest error of what was stored."""
+    """Measure the median seconds of a step by side, and the largest error of what was stored."""
     options = dict(selection=dict(probs='uniform'), fast=args.fast)
     store = dict(path=folder, dtype=dtype)
     sides = {'no store': Steps(dynakd(args.teachers, args.depth, **options), args.device)}

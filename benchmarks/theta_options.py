@@ -1,12 +1,11 @@
-"""What the options of θ cost in time and memory: upper and lower steps of resnet56, 44, 32 ->
-resnet20 on CIFAR's size.
+"""What the options of θ cost in time and memory, in upper and lower steps.
 
     python benchmarks/theta_options.py [--batch 64] [--steps 5] [--depth 20] [--teachers 56 44 32]
 
-Weights are random: they do not change the cost. Times are medians of steps taken in turn, one an
-option, in one process; ratios are to the paper's step. Memory is the peak of a process of its own
-for each option, above what it held before its first step (Linux; on a GPU: that of torch's
-allocator).
+resnet56, 44, 32 -> resnet20 at CIFAR's size. Weights are random: they do not change the cost. Times
+are medians of steps taken in turn, one for each option, in one process; ratios are to the paper's
+step. Memory is the peak of a process of its own for each option, above what it held before its
+first step (Linux; on a GPU: of torch's allocator).
 """
 
 import argparse
@@ -118,7 +117,7 @@ def seconds(action, device: str) -> float:
 
 
 def measure_times(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Median seconds of an upper and of a lower step, by option, measured in turn."""
+    """Measure the median seconds of an upper and of a lower step by option, in turns."""
     searches = {name: Search(OPTIONS[name], args) for name in dict.fromkeys([PAPER, *args.only])}
     taken = {name: ([], []) for name in searches}
     for step in range(args.steps + 1):
@@ -132,7 +131,7 @@ def measure_times(args: argparse.Namespace) -> dict[str, tuple[float, float]]:
 
 
 def peak(args: argparse.Namespace) -> float:
-    """MiB that two upper steps of one option need above the model itself."""
+    """MiB that two upper steps of one option need on top of the model."""
     search = Search(OPTIONS[args.memory_of], args)
     if args.device == 'cuda':
         before = torch.cuda.memory_allocated()
@@ -148,7 +147,7 @@ def peak(args: argparse.Namespace) -> float:
 
 
 def resident(key: str) -> float:
-    """MiB of this process, now (``VmRSS``) or at most (``VmHWM``)."""
+    """MiB of this process: now (``VmRSS``) or at most (``VmHWM``)."""
     with open('/proc/self/status') as file:
         return next(int(line.split()[1]) for line in file if line.startswith(key)) / 2**10
 

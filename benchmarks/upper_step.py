@@ -1,14 +1,14 @@
-"""An upper step whose validation records are kept, against a lower step; and a whole search against
-one teacher's KD.
+"""An upper step with its validation records kept, against a lower step; a search against KD.
 
     python benchmarks/upper_step.py [--batch 64] [--steps 9] [--depth 20] [--teachers 56 44 32]
     [--interval 5]
 
-The sides take one step each in turn: the lower step of each teacher alone, the upper step with its
-teachers run and with their records kept, first order and unrolled. A lower step of the search costs
-the mean over the teachers (uniform theta). A search of E epochs is E epochs of lower steps, an
-upper step every `--interval` of them, and once the teachers' passes over the 5,000 validation
-images; KD is E epochs with the first teacher. Ratio: upper step kept / lower step.
+The sides take one step each in turn: the lower step of each teacher alone; the upper step with its
+teachers run, and with their records kept; first order and unrolled. A lower step of the search
+costs the mean over the teachers (uniform theta). A search of E epochs is E epochs of lower steps,
+an upper step every `--interval` of them, and one pass of the teachers over the 5,000 validation
+images. KD is E epochs with the first teacher. The ratio is upper step with records kept / lower
+step.
 """
 
 import statistics
@@ -41,7 +41,7 @@ def searching(args, kept: bool, **options) -> Steps:
 
 
 def measure(args) -> dict[str, float]:
-    """Median seconds of a step by side."""
+    """Measure the median seconds of a step by side."""
     train, val = batch(args.batch, 0), batch(args.batch, 1)
     sides = {}
     for depth in args.teachers:
