@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdynakd.compat.mmengine_internals import resumes
 from mmdynakd.evaluation.candidates import SAME, fixed_candidates, merge_candidates
 from mmdynakd.evaluation.evaluate import evaluate
 from mmdynakd.evaluation.lanes import baseline_lanes, candidate_lanes
@@ -143,7 +144,7 @@ class CandidateEvaluationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Takes the course up again; ``load_from`` takes weights, not another search's course."""
         state = checkpoint.get(STATE)
-        if state is not None and runner._resume:
+        if state is not None and resumes(runner):
             self._course.load_state_dict(state)
             self._watch.start = state.get('start', {})
 
@@ -171,7 +172,7 @@ class CandidateEvaluationHook(Hook):
             return
         plan = self._plan(runner, candidates)
         print_log('search done', 'current')
-        evaluate(plan, fresh=not (runner._resume and plan.has_begun()))
+        evaluate(plan, fresh=not (resumes(runner) and plan.has_begun()))
 
     def _plan(self, runner: Runner, candidates: Sequence[Candidate]) -> Plan:
         teachers = _teachers(algorithm_of(runner))
