@@ -83,6 +83,7 @@ def test_made_splits(made):
     assert test == [(image.tobytes(), label) for image, label in zip(images, labels, strict=True)]
 
 
+@pytest.mark.slow
 def test_real_splits(cifar100_root):
     check_splits(cifar100_root, 500, 100)
     val = load(cifar100_root, 'val')

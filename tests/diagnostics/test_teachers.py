@@ -333,6 +333,7 @@ def real_config(shared, root, **model):
     return cfg
 
 
+@pytest.mark.slow
 def test_a_real_teacher_on_real_images(shared, cifar100_root):
     report = run_check(real_config(shared, cifar100_root))
     (row,) = report.teachers

@@ -34,6 +34,7 @@ def published(shared, name: str) -> float:
     return float(re.search(rf'\| {name}\.pth \| \d+ \| ([\d.]+) \|', table).group(1))
 
 
+@pytest.mark.slow
 def test_loaded_teachers_are_as_accurate_as_published(shared, cifar100_root, checkpoints):
     cfg = Config.fromfile(CONFIG)
     for name, teacher in cfg.model.teachers.items():

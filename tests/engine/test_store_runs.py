@@ -1,6 +1,4 @@
-"""Both stages with a store: a second run, seed or baseline that sees the same views runs no
-teacher.
-"""
+"""Both stages with a store: a second run that sees the same views runs no teacher."""
 
 import pytest
 from runs import read, run, same, search_config, weights
@@ -42,7 +40,9 @@ def outcome(work):
     return [{key: lane[key] for key in lane if key != 'seconds'} for lane in results['lanes']]
 
 
-@pytest.mark.parametrize('arrays', [True, False], ids=['arrays', 'pipeline'])
+@pytest.mark.parametrize(
+    'arrays', [True, pytest.param(False, marks=pytest.mark.slow)], ids=['arrays', 'pipeline']
+)
 def test_a_second_run_of_both_stages_runs_no_teacher_and_ends_alike(tmp_path, passes, arrays):
     works = [tmp_path / name / 'run' for name in ('plain', 'first', 'second')]
     for work in works:
@@ -73,6 +73,5 @@ def test_another_seed_sees_the_same_views(tmp_path, passes):
         run(cfg)
         if seed == 0:
             passes.clear()
-    assert (
-        sum(passes) == 0
-    )  # the single teachers' lanes saw every view of every teacher in the first run
+    # The single teachers' lanes saw every view of every teacher in the first run.
+    assert sum(passes) == 0

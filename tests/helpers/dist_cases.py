@@ -38,9 +38,7 @@ def teacher_file(folder, name: str, seed: int) -> str:
 
 
 def dist_config(folder, work, processes: int, train: int = 64, others: int = 48):
-    """Both stages, on ``train`` training and ``others`` other images in global batches of 16,
-    nothing padded.
-    """
+    """Both stages on ``train`` and ``others`` images, in global batches of 16, nothing padded."""
     cfg = search_config(work)
     cfg.custom_imports = dict(imports=['dist_parts'], allow_failed_imports=False)
     cfg.model.architecture = plain_network(8)
@@ -106,9 +104,7 @@ BY_ITERATION = {
 
 
 def feature_distiller() -> dict:
-    """Compares feature maps behind a connector with batch norm, of which only the drawn teacher's
-    is trained.
-    """
+    """Compares feature maps behind a connector with batch norm; the drawn teacher's is trained."""
     connector = dict(
         type='ConvModuleConnector', in_channel=8, out_channel=12, norm_cfg=dict(type='BN')
     )
@@ -218,9 +214,7 @@ def worlds(variant: str) -> tuple[int, ...]:
 
 
 def searched(folder, variant: str, processes: int):
-    """A search of six steps in float64, without evaluation; the last of an epoch's three batches
-    has 5 samples.
-    """
+    """A search of six steps in float64; an epoch's last batch, of three, has 5 samples."""
     cfg = dist_config(folder, folder / str(processes) / variant, processes, *SIZES)
     cfg.model.type = 'DoubleDynaKD'
     del cfg.custom_hooks[0], cfg.train_cfg.val_interval
@@ -241,9 +235,7 @@ def searched(folder, variant: str, processes: int):
 
 
 def resumable(folder, case: str, processes: int):
-    """Both stages in float64, six steps each, a checkpoint an epoch, in which a gradient waits for
-    its step.
-    """
+    """Both stages in float64, six steps each; a gradient waits for its step in each checkpoint."""
     cfg = dist_config(folder, folder / case, processes, *SIZES)
     cfg.model.type = 'DoubleDynaKD'
     cfg.default_hooks.checkpoint.type = 'mmdynakd.CheckpointHook'  # as launch.train does

@@ -1,6 +1,4 @@
-"""What the processes of the distributed tests import by ``custom_imports``: networks, a witness,
-and two faults.
-"""
+"""What the distributed tests import by ``custom_imports``: networks, a witness, two faults."""
 
 import functools
 import os
@@ -18,9 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdynakd.models import DynaKD
 
-if (
-    'RANK' in os.environ
-):  # MMEngine lays out each config it writes, which takes longer than these runs
+if 'RANK' in os.environ:
+    # MMEngine lays out each config it writes, which takes longer than these runs.
     config.FormatCode = lambda text, **_: (text, True)
 
 
@@ -73,9 +70,7 @@ def by_shares(forward, x: torch.Tensor) -> torch.Tensor:
 
 
 class NoCollective(TorchDispatchMode):
-    """Within it, talking to other processes is an error, by whatever function: all go through
-    torch's dispatcher.
-    """
+    """Within it, a collective is an error, by whatever function: torch dispatches them all."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         assert not str(func).startswith('c10d'), f'{func} within a draw'
@@ -152,8 +147,7 @@ def samples_of(batch: dict) -> list[int]:
 
 @HOOKS.register_module()
 class Fault(Hook):
-    """At iteration ``at`` of the search, one rank is killed, hangs or raises; once, as ``marker``
-    notes.
+    """One rank is killed, hangs or raises at iteration ``at`` of the search; ``marker``: once.
 
     The other ranks go on into the next collective.
     """

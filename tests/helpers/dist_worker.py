@@ -1,7 +1,8 @@
 """Runs dist_cases on 1, 2 and 4 processes, forked from one that has imported everything.
 
-python dist_worker.py FOLDER [VARIANT …]     writes FOLDER/<processes>/<variant>/rank<r>.pth, by
-default of all"""
+``python dist_worker.py FOLDER [VARIANT …]`` writes FOLDER/<processes>/<variant>/rank<r>.pth, of
+all variants by default.
+"""
 
 import functools
 import multiprocessing
@@ -33,7 +34,7 @@ def variants(folder: Path, names: list[str], world: int) -> None:
 
 
 def uneven(folder: Path, world: int) -> None:
-    """Loaders of which the ranks have different numbers of batches: what they say."""
+    """Loaders that give ranks different numbers of batches: what the error says."""
     for name, sizes in UNEVEN.items():
         cfg = dist_config(folder, folder / name, world, *sizes)
         try:
@@ -43,9 +44,7 @@ def uneven(folder: Path, world: int) -> None:
 
 
 def refused(folder: Path, world: int) -> None:
-    """Which collectives the witness's ``NoCollective``, under which all draws are made, does
-    refuse.
-    """
+    """Notes which collectives the witness's ``NoCollective`` refuses: draws are made under it."""
     found, tensor = [], torch.zeros(2)
     calls = dict(
         all_reduce=lambda: dist.all_reduce(tensor),
@@ -77,9 +76,7 @@ def train(cfg, world: int) -> None:
     if world > 1:
         cfg.launcher = 'pytorch'
         use_gloo(cfg)
-    cfg.experiment_name = (
-        uuid.uuid4().hex
-    )  # MMEngine shares logs between runs of one name and second
+    cfg.experiment_name = uuid.uuid4().hex  # MMEngine shares logs between runs of one name
     with quick():
         assert begin(cfg)
         Runner.from_cfg(cfg).train()
@@ -115,17 +112,12 @@ def work(rank: int, world: int, jobs: tuple) -> None:
 
 
 def allow_amp() -> None:
-    """MMEngine wants a GPU for AmpOptimWrapper; all that it uses works on the CPU, in bfloat16 or
-    not at all.
-    """
+    """Lets MMEngine's AmpOptimWrapper run on the CPU, where all that it uses works."""
     amp_optimizer_wrapper.is_cuda_available = lambda: True
     autocast = amp.autocast
-    # without the cache: a weight that is used twice, as by shares, would have its gradients summed
-    # in bfloat16
+    # Without the cache: it would sum the gradients of a weight that is used twice in bfloat16.
     amp.autocast = lambda dtype=None: autocast(enabled=dtype != torch.float64, cache_enabled=False)
-    if hasattr(
-        torch.amp, 'GradScaler'
-    ):  # before torch 2.3 a CPU has none: torch's own is disabled without a GPU
+    if hasattr(torch.amp, 'GradScaler'):  # from torch 2.3 on; before, the CPU has none
         amp_optimizer_wrapper.GradScaler = functools.partial(torch.amp.GradScaler, 'cpu')
 
 
@@ -136,6 +128,7 @@ def main(folder: Path, names: list[str]) -> None:
     if names:
         [on(world, table) for world in WORLDS]
         return
+    train(searched(folder / 'first', 'the paper', 1), 1)  # what it imports late, all have
     whole = functools.partial(resumption, folder, 'whole', cut=None)
     for world in WORLDS:
         cuts = [

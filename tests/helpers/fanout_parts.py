@@ -1,6 +1,4 @@
-"""What the runs of test_fanout*.py import by ``custom_imports``: they note, wait and fail as files
-tell them to.
-"""
+"""What independent runs import by ``custom_imports``: they note, wait and fail as files say."""
 
 import os
 import time
@@ -10,9 +8,8 @@ from mmengine.config import config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-if (
-    os.environ.get('FANOUT_TEST') == 'quick'
-):  # MMEngine lays out each config it writes, which takes longer than a run
+if os.environ.get('FANOUT_TEST') == 'quick':
+    # MMEngine lays out each config it writes, which takes longer than a run.
     config.FormatCode = lambda text, **_: (text, True)
 
 AT = 7  # of 10 iterations, 5 an epoch
@@ -20,10 +17,12 @@ AT = 7  # of 10 iterations, 5 an epoch
 
 @HOOKS.register_module()
 class Told(Hook):
-    """In ``runs/NAME`` of a folder, told by files of that folder: before iteration 7 a run with
-    ``hold_NAME`` notes its pid in ``held_NAME`` and waits until that is gone; one with
-    ``fail_NAME`` fails. ``starts_NAME`` and ``ends_NAME`` get a line a start, with the iteration,
-    and a line an end."""
+    """A run in ``runs/NAME`` of a folder does what files of that folder say.
+
+    Before iteration 7, a run with ``hold_NAME`` notes its pid in ``held_NAME`` and waits until
+    ``hold_NAME`` is gone; one with ``fail_NAME`` fails. ``starts_NAME`` gets a line a start, with
+    the iteration, and ``ends_NAME`` a line an end.
+    """
 
     def before_train(self, runner) -> None:
         self.folder = Path(runner.work_dir).parent

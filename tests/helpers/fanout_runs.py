@@ -1,6 +1,4 @@
-"""What the tests of independent runs share: a search, copies of it, and comparison with lanes side
-by side.
-"""
+"""What the tests of independent runs share: a search, copies of it, and comparisons."""
 
 import json
 import shutil

@@ -1,6 +1,4 @@
-"""What runs with injected faults import: images that are spoiled, and what makes a step never have
-happened.
-"""
+"""What runs with injected faults import: spoiled images and a spoiled teacher."""
 
 import numpy as np
 import torch

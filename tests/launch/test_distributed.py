@@ -1,6 +1,4 @@
-"""``tools/dist_train.sh``: two processes, one of which is killed, and again, make what one process
-makes.
-"""
+"""``tools/dist_train.sh``: two processes, killed and started again, make what one makes."""
 
 import os
 import socket
@@ -56,10 +54,9 @@ def faulty(folder, kind: str):
 
 @pytest.fixture(scope='module')
 def both(tmp_path_factory):
-    """The work dirs of one process and of two, and how the two ended first and how long it took
-    them after the fault.
+    """The work dirs of one process and of two; how the two ended first; seconds after the fault.
 
-    The same command was given again after one of the two was killed.
+    One of the two was killed; then the same command was given again.
     """
     folder = tmp_path_factory.mktemp('distributed')
     killed = launch(faulty(folder, 'kill'), folder, 2)

@@ -59,8 +59,9 @@ def config(work: Path):
     """All that has a state: momentum, AMP's scale, pending gradients, averages, schedulers."""
     cfg = by_epoch(work)
     cfg.model.architecture = plain_network(8, norm=True)
-    cfg.train_dataloader.dataset.indices = 40  # epochs of 3 iterations
-    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2, max_keep_ckpts=2)
+    cfg.train_dataloader.dataset.indices = 56  # epochs of 4 iterations
+    # Within epochs and at the end of one; a gradient waits for its step in every other checkpoint.
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=2)
     cfg.optim_wrapper.student.update(type='CpuAmp', accumulative_counts=2)
     cfg.custom_hooks += [dict(type='EMAHook', momentum=0.1), dict(type='Jitter')]
     return cfg
