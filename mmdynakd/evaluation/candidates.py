@@ -73,4 +73,4 @@ def merge_candidates(
 def _rows(candidate: Candidate) -> npt.NDArray[np.float64]:
     """θ as (n,), or (C, n) where it is class-conditional."""
     columns: npt.NDArray[np.float64] = np.array(list(candidate.theta.values()))
-    return columns.T
+    return np.transpose(columns)

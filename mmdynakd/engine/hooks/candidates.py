@@ -8,7 +8,6 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch import nn
 
 from mmdynakd.compat.mmengine_internals import resumes
 from mmdynakd.evaluation.candidates import SAME, fixed_candidates, merge_candidates
@@ -16,7 +15,8 @@ from mmdynakd.evaluation.evaluate import evaluate
 from mmdynakd.evaluation.lanes import baseline_lanes, candidate_lanes
 from mmdynakd.evaluation.plan import CANDIDATES, Plan, plan_evaluation
 from mmdynakd.evaluation.rehearsal import rehearse
-from mmdynakd.models.unwrap import algorithm_of
+from mmdynakd.models import DynaKD
+from mmdynakd.models.unwrap import algorithm_of, searched_selections
 from mmdynakd.registry import HOOKS
 from mmdynakd.report import write_theta
 from mmdynakd.values import Candidate, Candidates, write
@@ -178,7 +178,7 @@ class CandidateEvaluationHook(Hook):
         teachers = _teachers(algorithm_of(runner))
         return plan_evaluation(runner.cfg, self, candidates, teachers, [runner.seed])
 
-    def _fixed(self, algorithm: nn.Module) -> list[Candidate]:
+    def _fixed(self, algorithm: DynaKD) -> list[Candidate]:
         """The fixed candidates; they compete under the settings of the first lane that searches."""
         return fixed_candidates(self.fixed_candidates, _teachers(algorithm), _first_lane(algorithm))
 
@@ -224,12 +224,11 @@ class CandidateEvaluationHook(Hook):
         write_theta(runner.work_dir, self._course.history, self._course.snapshots)
 
 
-def _first_lane(algorithm: nn.Module) -> str:
-    return str(next(iter(algorithm.searched)))
+def _first_lane(algorithm: DynaKD) -> str:
+    return next(iter(algorithm.searched))
 
 
-def _teachers(algorithm: nn.Module) -> list[str]:
+def _teachers(algorithm: DynaKD) -> list[str]:
     """Names of the teachers among which the lanes search."""
-    return list(
-        dict.fromkeys(t for lane in algorithm.searched.values() for t in lane.selection.teachers)
-    )
+    selections = searched_selections(algorithm).values()
+    return list(dict.fromkeys(name for selection in selections for name in selection.teachers))

@@ -1,13 +1,13 @@
 """After training: choose on validation, export, test once, report."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from msgspec import structs
-from torch import nn
 
 from mmdynakd.errors import UserError
 from mmdynakd.evaluation.choice import choose, rule
@@ -142,5 +142,6 @@ def check_metric(metric: str, metrics: Mapping[str, float]) -> None:
         )
 
 
-def _lanes(runner: Runner) -> nn.ModuleDict:
-    return algorithm_of(runner).lanes
+def _lanes(runner: Runner) -> Mapping[str, Any]:
+    lanes: Mapping[str, Any] = algorithm_of(runner).lanes
+    return lanes

@@ -9,7 +9,7 @@ from torch import nn
 
 from mmdynakd.errors import CheckpointError
 from mmdynakd.functional import entropy
-from mmdynakd.models.unwrap import algorithm_of
+from mmdynakd.models.unwrap import algorithm_of, searched_selections
 from mmdynakd.names import is_lane_name
 from mmdynakd.values import Candidate, ThetaPoint, Value, plain, typed
 
@@ -40,7 +40,7 @@ class Course(Value, frozen=True, kw_only=True):
         Raises:
             ValueError: a name cannot be one, or a number is impossible.
         """
-        entries = [*self.history, *self.snapshots]
+        entries: list[ThetaPoint | Candidate] = [*self.history, *self.snapshots]
         names = [one.name for one in self.snapshots] + [one.lane for one in entries]
         steps = [one.step for one in entries]
         if not all(map(is_lane_name, names)) or None in steps or self.interval < 1:
@@ -73,8 +73,8 @@ class SearchCourse:
 
     def observe(self, runner: Runner, step: int) -> None:
         """Add θ after ``step`` iterations to the curve and to MMEngine's logs."""
-        for name, lane in algorithm_of(runner).searched.items():
-            theta = lane.selection.marginal()
+        for name, selection in searched_selections(algorithm_of(runner)).items():
+            theta = selection.marginal()
             self.history.append(ThetaPoint(step=step, lane=name, theta=theta))
             for teacher, value in theta.items():
                 runner.message_hub.update_scalar(f'train/{name}/theta/{teacher}', value)
@@ -86,16 +86,16 @@ class SearchCourse:
 
     def snapshot(self, runner: Runner, step: int) -> None:
         """Make each lane's θ a candidate."""
-        lanes = algorithm_of(runner).searched
-        for name, lane in lanes.items():
+        lanes = searched_selections(algorithm_of(runner))
+        for name, selection in lanes.items():
             number = 1 + sum(snapshot.lane == name for snapshot in self.snapshots)
             self.snapshots.append(
                 Candidate(
                     name=label(lanes, name, number),
                     lane=name,
                     step=step,
-                    theta=lane.selection.by_teacher(),
-                    entropy=entropy(lane.selection.probs()),
+                    theta=selection.by_teacher(),
+                    entropy=entropy(selection.probs()),
                     upper_loss=_upper_loss(runner, name),
                 )
             )

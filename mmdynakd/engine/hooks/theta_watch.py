@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from mmdynakd.functional import entropy, total_variation
 from mmdynakd.models.selections import CategoricalDistribution
-from mmdynakd.models.unwrap import algorithm_of
+from mmdynakd.models.unwrap import algorithm_of, searched_selections
 
 # of log n, the entropy of a uniform θ: one of five teachers has 94 %, one of two 97 %
 COLLAPSED = 0.2
@@ -38,7 +38,7 @@ class ThetaWatch:
 
     def begin(self, runner: Runner) -> None:
         """Note θ before the search, unless it was noted before a resumption."""
-        for name, selection in _searched(runner).items():
+        for name, selection in searched_selections(algorithm_of(runner)).items():
             self.start.setdefault(name, selection.probs())
         if not runner.optim_wrapper.upper_steps_before(runner.max_iters):
             print_log(
@@ -59,7 +59,7 @@ class ThetaWatch:
             FloatingPointError: a θ is not finite.
         """
         steps = runner.optim_wrapper.upper_steps_before(step)
-        for name, selection in _searched(runner).items():
+        for name, selection in searched_selections(algorithm_of(runner)).items():
             theta, n = selection.probs(), len(selection.teachers)
             if not np.isfinite(theta).all():
                 raise FloatingPointError(
@@ -105,9 +105,3 @@ class ThetaWatch:
         if (name, reason) not in self._said:
             self._said.add((name, reason))
             print_log(f'{text} (docs/faults.md)', 'current', logging.WARNING)
-
-
-def _searched(runner: Runner) -> dict[str, CategoricalDistribution]:
-    """The selections whose θ is learned, by lane."""
-    lanes: Any = algorithm_of(runner).searched
-    return {name: lane.selection for name, lane in lanes.items()}

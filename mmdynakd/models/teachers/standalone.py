@@ -72,7 +72,7 @@ def load_teacher(
     if part is not None:
         entry['checkpoint'] = _with_part(entry.get('checkpoint'), part)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        network = TeacherEnsemble({name: entry}).networks[name]
+        network: nn.Module = TeacherEnsemble({name: entry}).networks[name]
     del network.train  # an ensemble pins its teachers to eval mode; this one belongs to the caller
     return network
 
