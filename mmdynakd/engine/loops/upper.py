@@ -1,19 +1,19 @@
-"""The upper half of a bilevel loop: batches of the validation split, and what the teachers say of
-it, once.
-"""
+"""The upper half of a bilevel loop: batches of the validation split, and records of it."""
 
+import contextlib
 import copy
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdynakd.datasets.views import Views, is_deterministic
+from mmdynakd.models.algorithms import DynaKD
 from mmdynakd.models.teachers import RecordStore
 from mmdynakd.models.unwrap import algorithm_of
 
@@ -26,51 +26,60 @@ SAID = 10  # seconds from one progress message to the next
 class UpperSteps:
     """Upper steps of a loop; without a searched lane it does nothing.
 
-    Where the validation split's pipeline is deterministic (which is tried) and the search goes over
+    If the validation split's pipeline is deterministic (which is tried) and the search goes over
     the split at least once, the teachers' records of it are computed before the first upper step,
     in file order, and kept.
 
     Args:
-        runner: of the search.
-        dataloader: the loader of the split on which θ is learned, or its config (only then records
-            can be kept, unless its data set says its views).
-        cache_mb: at most so many MiB of records are kept, on the teachers' device; 0: teachers run
-            in every upper step.
+        runner: Of the search.
+        dataloader: Loader of the split on which θ is learned, or its config. With a loader, records
+            can be kept only if its data set says its views.
+        cache_mb: At most so many MiB of records are kept, on the teachers' device. With 0, teachers
+            run in every upper step.
 
     Raises:
-        ValueError: if θ is searched without a validation split, with an empty one or one of unequal
-            numbers of batches on the ranks, or ``cache_mb`` is negative.
+        ValueError: If θ is searched without a validation split, with an empty one, or with one of
+            unequal numbers of batches on the ranks, or if ``cache_mb`` is negative.
+
+    Examples:
+        The loop builds it from its settings in a config::
+
+            train_cfg = dict(
+                type='mmdynakd.BilevelTrainLoop', max_epochs=240,
+                upper_dataloader=dict(...), upper_cache_mb=1024)
+
+        Without a searched lane there is nothing to do:
+
+        >>> from types import SimpleNamespace
+        >>> from mmdynakd.models.toy import toy_dynakd
+        >>> runner = SimpleNamespace(model=toy_dynakd(selection=None), optim_wrapper=None)
+        >>> UpperSteps(runner, dataloader=None).run(0, train_batch={}) is None
+        True
     """
 
     def __init__(
-        self, runner: Runner, dataloader: DataLoader | Mapping | None, cache_mb: int = CACHE_MB
+        self,
+        runner: Runner,
+        dataloader: DataLoader[Any] | Mapping[str, Any] | None,
+        cache_mb: int = CACHE_MB,
     ) -> None:
         if cache_mb < 0:
             raise ValueError(f'train_cfg.upper_cache_mb must be >= 0, got {cache_mb}')
-        self.runner, self._cache_mb, self._batches = runner, cache_mb, None
+        self.runner, self._cache_mb = runner, cache_mb
+        self._batches: CyclingBatches | None = None
         self.searched = list(algorithm_of(runner).searched)
-        if not self.searched:
-            return
-        if dataloader is None:
-            raise ValueError('θ is searched on a validation split: set train_cfg.upper_dataloader')
-        if isinstance(dataloader, Mapping):
-            try:
-                dataloader = runner.build_dataloader(_with_views(dataloader), seed=runner.seed)
-            except ValueError as error:  # MMEngine's data sets cannot serialize nothing
-                raise ValueError(
-                    f'train_cfg.upper_dataloader cannot be built; is its dataset empty? ({error})'
-                ) from error
-        check_lengths(dataloader, 'train_cfg.upper_dataloader')
-        if not len(dataloader):
-            raise ValueError(
-                'the validation split is empty (or smaller than a batch with drop_last): '
-                'check train_cfg.upper_dataloader.dataset'
-            )
-        self._dataloader = dataloader
+        if self.searched:
+            self._dataloader = _checked_loader(runner, dataloader)
 
-    def run(self, iteration: int, train_batch: dict) -> dict | None:
-        """The upper step before lower step ``iteration`` on ``train_batch``, if one is due; returns
-        its batch.
+    def run(self, iteration: int, train_batch: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Take the upper step before lower step ``iteration``, if one is due.
+
+        Args:
+            iteration: Of the search, from 0.
+            train_batch: The batch of that lower step.
+
+        Returns:
+            The batch of the upper step; None if none was due.
         """
         optim_wrapper = self.runner.optim_wrapper
         if not self.searched or not optim_wrapper.is_upper_step(iteration):
@@ -83,80 +92,136 @@ class UpperSteps:
             if self._worth_keeping(algorithm):
                 with optim_wrapper.theta_context(algorithm):
                     keep_records(algorithm, self._dataloader, self._cache_mb)
-        batch = next(self._batches)
+        batch: Mapping[str, Any] = next(self._batches)
         algorithm.upper_step(batch, optim_wrapper, train_batch)
         return batch
 
-    def _worth_keeping(self, algorithm: nn.Module) -> bool:
-        """Whether records may be kept, and the search as a whole (resumed or not) reads each of
-        them at least once.
-        """
-        dataset, planned = (
-            self._dataloader.dataset,
-            self.runner.optim_wrapper.upper_steps_before(self.runner.max_iters),
-        )
+    def _worth_keeping(self, algorithm: DynaKD) -> bool:
+        """Whether the whole search, resumed or not, reads each record at least once."""
+        planned = self.runner.optim_wrapper.upper_steps_before(self.runner.max_iters)
         return bool(
             self._cache_mb
             and algorithm.ensemble.store is None
-            and is_fixed(dataset)
+            and is_fixed(self._dataloader.dataset)
             and planned >= len(self._dataloader)
         )
 
 
-def is_fixed(dataset) -> bool:
-    """Whether a data set serves views that every epoch sees alike."""
-    return getattr(dataset, 'takes_views', False) and not dataset.random
+def is_fixed(dataset: object) -> bool:
+    """Tell whether a data set serves views that are the same in every epoch.
+
+    Examples:
+        >>> is_fixed(Views([], random=False)), is_fixed(Views([], random=True)), is_fixed([])
+        (True, False, False)
+    """
+    return bool(getattr(dataset, 'takes_views', False) and not getattr(dataset, 'random', True))
 
 
-def keep_records(algorithm: nn.Module, dataloader: DataLoader, limit_mb: int) -> None:
-    """Runs the teachers of the searched lanes over a split, in file order, so that upper steps need
-    not.
+def keep_records(algorithm: DynaKD, dataloader: DataLoader[Any], limit_mb: int) -> None:
+    """Run the teachers of the searched lanes over a split, so that upper steps need not.
 
-    Always the same batches, whatever was resumed: a record does not depend on the batch in which it
-    was first read.
+    The batches are in file order and always the same, whatever was resumed. So a record does not
+    depend on the batch in which it was first read.
+
+    Args:
+        algorithm: Its ensemble keeps the records.
+        dataloader: Of a data set whose views are the same in every epoch, see :func:`is_fixed`.
+        limit_mb: At most so many MiB are kept. If the split needs more, nothing is.
+
+    Examples:
+        >>> import logging
+        >>> from mmengine.dataset import pseudo_collate
+        >>> from mmdynakd.datasets import Digits
+        >>> from mmdynakd.models.toy import toy_dynakd
+        >>> pipeline = [dict(type='mmpretrain.PackInputs')]
+        >>> val = Views(Digits('val', channels=3, indices=8, pipeline=pipeline), random=False)
+        >>> model = toy_dynakd()
+        >>> logging.disable()  # it says in the log what is kept
+        >>> keep_records(model, DataLoader(val, 4, collate_fn=pseudo_collate), limit_mb=1)
+        >>> logging.disable(logging.NOTSET)
+        >>> model.ensemble.kept[val.fingerprint].wanted  # 8 x (2 x 3) x 2 float32, in bytes
+        384
     """
     memory = RecordStore(limit=limit_mb * 2**20)
-    ensemble, start, said = algorithm.ensemble, time.monotonic(), time.monotonic()
-    source = dataloader.dataset.fingerprint
-    ensemble.keep(source, memory)
+    dataset: Any = dataloader.dataset
+    # Without a generator of its own, the loader would draw from the global one.
     batches = DataLoader(
-        dataloader.dataset,
+        dataset,
         dataloader.batch_size or 64,
         collate_fn=dataloader.collate_fn,
         generator=torch.Generator(),
-    )  # else it would draw from the global generator
+    )
+    progress = _Progress(len(batches))
+    algorithm.ensemble.keep(dataset.fingerprint, memory)
     for done, data in enumerate(batches, 1):
         algorithm.read_split(data)
         if memory.full or not memory.wanted:
-            ensemble.drop(source)
+            algorithm.ensemble.drop(dataset.fingerprint)
         if not memory.wanted:  # a preprocessor that does not pass views on
             return
         if memory.full:
             print_log(
                 f"the teachers' records of the validation split need {memory.wanted / 2**20:.0f} "
-                'MiB, more than '
-                f'train_cfg.upper_cache_mb={limit_mb}: teachers run in every upper step',
+                f'MiB, more than train_cfg.upper_cache_mb={limit_mb}: teachers run in every upper '
+                'step',
                 'current',
             )
             return
-        if time.monotonic() - said > SAID:
-            said = time.monotonic()
-            left = (said - start) / done * (len(batches) - done)
-            print_log(
-                f"teachers' records of the validation split: {done}/{len(batches)} batches, eta "
-                f'{left:.0f} s',
-                'current',
-            )
+        progress.say(done)
     print_log(
-        f"teachers' records of the {len(batches.dataset)} validation samples are kept "
-        f'({memory.wanted / 2**20:.1f} MiB, {time.monotonic() - start:.1f} s): upper steps run no '
+        f"teachers' records of the {len(dataset)} validation samples are kept "
+        f'({memory.wanted / 2**20:.1f} MiB, {progress.seconds():.1f} s): upper steps run no '
         'teacher',
         'current',
     )
 
 
-def _with_views(config: Mapping) -> dict:
-    """The loader's config, its data set built and, where it is deterministic, with views."""
+class _Progress:
+    """Says in the log, every few seconds, how far a pass over the split is."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._start, self._said = total, time.monotonic(), time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def say(self, done: int) -> None:
+        if time.monotonic() - self._said <= SAID:
+            return
+        self._said = time.monotonic()
+        left = self.seconds() / done * (self._total - done)
+        print_log(
+            f"teachers' records of the validation split: {done}/{self._total} batches, eta "
+            f'{left:.0f} s',
+            'current',
+        )
+
+
+def _checked_loader(
+    runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any] | None
+) -> DataLoader[Any]:
+    if dataloader is None:
+        raise ValueError('θ is searched on a validation split: set train_cfg.upper_dataloader')
+    loader: Any = dataloader
+    if isinstance(dataloader, Mapping):
+        try:
+            loader = runner.build_dataloader(_with_views(dataloader), seed=runner.seed)
+        except ValueError as error:  # MMEngine's data sets cannot serialize nothing
+            raise ValueError(
+                f'train_cfg.upper_dataloader cannot be built; is its dataset empty? ({error})'
+            ) from error
+    check_lengths(loader, 'train_cfg.upper_dataloader')
+    if not len(loader):
+        raise ValueError(
+            'the validation split is empty (or smaller than a batch with drop_last): '
+            'check train_cfg.upper_dataloader.dataset'
+        )
+    checked: DataLoader[Any] = loader
+    return checked
+
+
+def _with_views(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The loader's config with its data set built; it gets views if it is deterministic."""
     config = copy.deepcopy(dict(config))
     dataset = config.get('dataset')
     if isinstance(dataset, Mapping):
@@ -164,13 +229,7 @@ def _with_views(config: Mapping) -> dict:
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     if dataset is not None and not getattr(dataset, 'takes_views', False) and len(dataset):
-        try:
+        # Items of an unknown shape raise one of these: nothing is kept then.
+        with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
             dataset = Views(dataset, random=False) if is_deterministic(dataset) else dataset
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            ValueError,
-        ):  # items of a shape of its own: nothing is kept
-            return {**config, 'dataset': dataset}
     return {**config, 'dataset': dataset}
