@@ -1,5 +1,6 @@
 # mmdynakd train configs/dynakd_r50_cifar100.py
-# MMPretrain's resnet50_8xb16_cifar100 (its own config, weights and normalisation) above two 6n+2 teachers.
+# MMPretrain's resnet50_8xb16_cifar100 (its own config, weights and normalisation) above two 6n+2
+# teachers.
 _base_ = 'dynakd_r56_cifar100.py'
 url = 'https://download.openmmlab.com/mmclassification/v0/resnet/resnet50_b16x8_cifar100_20210528-67b58a1b.pth'
 model = dict(teachers=dict(

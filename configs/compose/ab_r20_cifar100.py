@@ -1,5 +1,6 @@
 # mmdynakd train configs/compose/ab_r20_cifar100.py
-# AB: on which side of zero a neuron is, before the ReLU; beside KD, where the paper trains with it alone first.
+# AB: on which side of zero a neuron is, before the ReLU. Here it is added to KD; the paper first
+# trains with AB only.
 _base_ = '../_base_/compose_features.py'
 
 

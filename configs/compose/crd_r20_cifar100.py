@@ -1,6 +1,6 @@
 # mmdynakd train configs/compose/crd_r20_cifar100.py
-# CRD: contrast with a memory bank a teacher, 51 MB each in GPU memory and checkpoints. Rows 0..44,999 of a bank are
-# train's images, the 5,000 after them val's.
+# CRD: contrast with one memory bank per teacher, 51 MB each in GPU memory and checkpoints. Its
+# rows 0..44,999 are train's images, the 5,000 after them val's.
 _base_ = '../_base_/compose_features.py'
 
 
@@ -9,7 +9,8 @@ def _distiller(width):
     return dict(
         student_recorders=dict(pooled=pooled, inputs=dict(type='ModuleInputs', source='')),
         teacher_recorders=dict(pooled=pooled),
-        connectors=dict(student=dict(type='CRDConnector', dim_in=64), teacher=dict(type='CRDConnector', dim_in=width)),
+        connectors={side: dict(type='CRDConnector', dim_in=dim)
+                    for side, dim in (('student', 64), ('teacher', width))},
         distill_losses=dict(loss_crd=dict(type='CRDLoss', neg_num=4096, sample_n=50000)),
         loss_forward_mappings=dict(loss_crd=dict(
             s_feats=dict(from_student=True, recorder='pooled', connector='student'),
@@ -18,11 +19,13 @@ def _distiller(width):
 
 
 def _contrast(dataset, first_row):
-    return dict(_delete_=True, type='mmdynakd.ContrastDataset', num_negatives=4096, first_row=first_row,
-                dataset=dataset)
+    return dict(_delete_=True, type='mmdynakd.ContrastDataset', num_negatives=4096,
+                first_row=first_row, dataset=dataset)
 
 
-model = dict(distiller=dict(_delete_=True, resnet8x4=_distiller(256), resnet32=_distiller(64), resnet14=_distiller(64)))
+model = dict(distiller=dict(_delete_=True, resnet8x4=_distiller(256), resnet32=_distiller(64),
+                            resnet14=_distiller(64)))
 train_dataloader = dict(dataset=_contrast({{_base_.train_dataloader.dataset}}, 0))
-train_cfg = dict(upper_dataloader=dict(dataset=_contrast({{_base_.upper_dataloader.dataset}}, 45000)))
+train_cfg = dict(upper_dataloader=dict(
+    dataset=_contrast({{_base_.upper_dataloader.dataset}}, 45000)))
 default_hooks = dict(checkpoint=dict(interval=20))  # the banks of all lanes: about a gigabyte

@@ -5,4 +5,5 @@ model = dict(student_loss_weight=1, distiller=dict(
     distill_losses=dict(_delete_=True, loss_dist=dict(
         type='DISTLoss', inter_loss_weight=2, intra_loss_weight=2, tau=4, teacher_detach=False)),
     loss_forward_mappings=dict(_delete_=True, loss_dist=dict(
-        logits_S=dict(from_student=True, recorder='logits'), logits_T=dict(from_student=False, recorder='logits')))))
+        logits_S=dict(from_student=True, recorder='logits'),
+        logits_T=dict(from_student=False, recorder='logits')))))

@@ -1,5 +1,6 @@
 # mmdynakd train configs/compose/fitnet_r20_cifar100.py
-# FitNet: the middle feature behind a connector a teacher; L2Loss divided by the number of elements.
+# FitNet: the middle feature, with a connector per teacher; L2Loss divided by the number of
+# elements.
 _base_ = '../_base_/compose_features.py'
 _stage2 = dict(s2=dict(type='ModuleOutputs', source='backbone.layer2'))
 
@@ -9,7 +10,8 @@ def _distiller(width):
         student_recorders=_stage2, teacher_recorders=_stage2,
         connectors=dict(student=dict(type='ConvModuleConnector', in_channel=32, out_channel=width,
                                      norm_cfg=dict(type='BN'), act_cfg=None)),
-        distill_losses=dict(loss_hint=dict(type='L2Loss', loss_weight=100, normalize=False, div_element=True)),
+        distill_losses=dict(loss_hint=dict(type='L2Loss', loss_weight=100, normalize=False,
+                                           div_element=True)),
         loss_forward_mappings=dict(loss_hint=dict(
             s_feature=dict(from_student=True, recorder='s2', connector='student'),
             t_feature=dict(from_student=False, recorder='s2'))))

@@ -1,5 +1,6 @@
 # mmdynakd train configs/compose/ft_r20_cifar100.py
-# FT, second stage: the student's factor follows the paraphrased one (ft_paraphrasers_cifar100.py, run first).
+# FT, second stage: the student's factor follows the paraphrased one (ft_paraphrasers_cifar100.py,
+# run first).
 _base_ = '../_base_/compose_features.py'
 
 
@@ -10,7 +11,8 @@ def _distiller(name, width):
     return dict(
         student_recorders=recorders, teacher_recorders=recorders,
         connectors=dict(student=dict(type='Translator', in_channel=64, out_channel=32),
-                        paraphraser=dict(type='Paraphraser', phase='train', in_channel=width, out_channel=32,
+                        paraphraser=dict(type='Paraphraser', phase='train', in_channel=width,
+                                         out_channel=32,
                                          init_cfg=weights)),
         distill_losses=dict(loss_ft=dict(type='FTLoss', loss_weight=100)),
         loss_forward_mappings=dict(loss_ft=dict(
@@ -18,5 +20,6 @@ def _distiller(name, width):
             t_feature=dict(from_student=False, recorder='s3', connector='paraphraser'))))
 
 
-model = dict(distiller=dict(_delete_=True, resnet8x4=_distiller('resnet8x4', 256), resnet32=_distiller('resnet32', 64),
+model = dict(distiller=dict(_delete_=True, resnet8x4=_distiller('resnet8x4', 256),
+                            resnet32=_distiller('resnet32', 64),
                             resnet14=_distiller('resnet14', 64)))

@@ -2,6 +2,8 @@
 # L2 distance of the logits, the mean over samples and classes.
 _base_ = '../dynakd_r56_cifar100.py'
 model = dict(student_loss_weight=1, distiller=dict(
-    distill_losses=dict(_delete_=True, loss_l2=dict(type='L2Loss', loss_weight=1, normalize=False, div_element=True)),
+    distill_losses=dict(_delete_=True, loss_l2=dict(type='L2Loss', loss_weight=1, normalize=False,
+                                                    div_element=True)),
     loss_forward_mappings=dict(_delete_=True, loss_l2=dict(
-        s_feature=dict(from_student=True, recorder='logits'), t_feature=dict(from_student=False, recorder='logits')))))
+        s_feature=dict(from_student=True, recorder='logits'),
+        t_feature=dict(from_student=False, recorder='logits')))))

@@ -1,5 +1,5 @@
 # mmdynakd train configs/compose/mgd_r20_cifar100.py
-# MGD: the teacher's feature is generated from the student's, of which random pixels are masked.
+# MGD: the teacher's feature is generated from the student's with random pixels masked.
 _base_ = '../_base_/compose_features.py'
 _stage3 = dict(s3=dict(type='ModuleOutputs', source='backbone.layer3'))
 
@@ -7,7 +7,8 @@ _stage3 = dict(s3=dict(type='ModuleOutputs', source='backbone.layer3'))
 def _distiller(width):
     return dict(
         student_recorders=_stage3, teacher_recorders=_stage3,
-        connectors=dict(student=dict(type='MGDConnector', student_channels=64, teacher_channels=width,
+        connectors=dict(student=dict(type='MGDConnector', student_channels=64,
+                                     teacher_channels=width,
                                      lambda_mgd=0.15)),
         distill_losses=dict(loss_mgd=dict(type='MGDLoss', alpha_mgd=7e-5)),
         loss_forward_mappings=dict(loss_mgd=dict(

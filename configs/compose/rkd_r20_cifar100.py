@@ -1,5 +1,6 @@
 # mmdynakd train configs/compose/rkd_r20_cifar100.py
-# RKD: distances and angles between the samples of a batch; one distiller serves teachers of any width.
+# RKD: distances and angles between the samples of a batch; one distiller serves teachers of any
+# width.
 _base_ = '../_base_/compose_features.py'
 
 
@@ -8,7 +9,8 @@ def _recorders():
 
 
 def _both():
-    return dict(preds_S=dict(from_student=True, recorder='pooled'), preds_T=dict(from_student=False, recorder='pooled'))
+    return dict(preds_S=dict(from_student=True, recorder='pooled'),
+                preds_T=dict(from_student=False, recorder='pooled'))
 
 
 model = dict(distiller=dict(

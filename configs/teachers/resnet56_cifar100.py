@@ -1,5 +1,6 @@
 # mmdynakd train configs/teachers/resnet56_cifar100.py
-_base_ = ['../_base_/datasets/cifar100.py', '../_base_/schedules/cifar100_240e.py', '../_base_/runtime.py']
+_base_ = ['../_base_/datasets/cifar100.py', '../_base_/schedules/cifar100_240e.py',
+          '../_base_/runtime.py']
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='mmdynakd.CifarResNet', depth=56),

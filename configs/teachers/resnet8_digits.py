@@ -1,5 +1,6 @@
 # mmdynakd train configs/teachers/resnet8_digits.py
-_base_ = ['../_base_/datasets/digits.py', '../_base_/schedules/digits_10e.py', '../_base_/runtime.py']
+_base_ = ['../_base_/datasets/digits.py', '../_base_/schedules/digits_10e.py',
+          '../_base_/runtime.py']
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='mmdynakd.CifarResNet', depth=8),

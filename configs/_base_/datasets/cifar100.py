@@ -1,6 +1,8 @@
-# CIFAR-100; val is the last 50 training images of each class in file order, train the 45,000 others.
+# CIFAR-100; val is the last 50 training images of each class in file order, train the 45,000
+# others.
 data_root = 'data/cifar100'
-data_preprocessor = dict(type='ClsDataPreprocessor', mean=[129.304, 124.070, 112.434], std=[68.170, 65.392, 70.418],
+data_preprocessor = dict(type='ClsDataPreprocessor', mean=[129.304, 124.070, 112.434],
+                         std=[68.170, 65.392, 70.418],
                          to_rgb=False)
 train_pipeline = [
     dict(type='RandomCrop', crop_size=32, padding=4),
@@ -12,7 +14,8 @@ test_pipeline = [dict(type='PackInputs')]
 
 def _loader(split, pipeline, shuffle, batch_size):
     return dict(
-        batch_size=batch_size, num_workers=0, persistent_workers=False,  # faster than workers: images are in memory
+        # faster than workers: images are in memory
+        batch_size=batch_size, num_workers=0, persistent_workers=False,
         dataset=dict(type='mmdynakd.CIFAR100', data_root=data_root, split=split, pipeline=pipeline),
         sampler=dict(type='DefaultSampler', shuffle=shuffle))
 

@@ -1,15 +1,17 @@
-# cifar100.py by the fast path (docs/data.md): the split in memory as one array, crop and flip on the training device.
-# Names, splits, batch sizes and augmentation are those of cifar100.py; the test loader stays its pipeline, which the
-# exported student's config takes over.
+# cifar100.py by the fast path (docs/data.md): the split in memory as one array, crop and flip on
+# the training device. Names, splits, batch sizes and augmentation are those of cifar100.py; the
+# test loader stays its pipeline, which the exported student's config takes over.
 _base_ = 'cifar100.py'
 data_preprocessor = dict(type='mmdynakd.BatchPreprocessor')
 
 
 def _loader(split, sampler, shuffle, batch_size, **augmentation):
     return dict(
-        batch_size=batch_size, num_workers=0, persistent_workers=False, collate_fn=dict(type='mmdynakd.batch_collate'),
+        batch_size=batch_size, num_workers=0, persistent_workers=False,
+        collate_fn=dict(type='mmdynakd.batch_collate'),
         dataset=dict(_delete_=True, type='mmdynakd.ArrayDataset', **augmentation,
-                     dataset=dict(type='mmdynakd.CIFAR100', data_root={{_base_.data_root}}, split=split)),
+                     dataset=dict(type='mmdynakd.CIFAR100', data_root={{_base_.data_root}},
+                                  split=split)),
         sampler=dict(type=sampler, shuffle=shuffle))
 
 

@@ -9,7 +9,8 @@ loader = dict(batch_size=64, num_workers=0, persistent_workers=False)
 
 
 def _split(split, pipeline, shuffle):
-    return dict(**loader, dataset=dict(type='mmdynakd.Digits', split=split, channels=3, pipeline=pipeline),
+    return dict(**loader,
+                dataset=dict(type='mmdynakd.Digits', split=split, channels=3, pipeline=pipeline),
                 sampler=dict(type='DefaultSampler', shuffle=shuffle))
 
 

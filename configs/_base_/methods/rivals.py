@@ -1,19 +1,25 @@
-# The multi-teacher rivals as lanes beside DynaKD's candidates: the same teachers, batches, augmentations and seeds.
+# The multi-teacher rivals as lanes beside DynaKD's candidates: the same teachers, batches,
+# augmentations and seeds.
 def _kd(**feature):
-    """KD by sample (a weight a sample needs a loss a sample), and optionally the distance of the last features."""
+    """KD with one loss per sample, for weights per sample; optionally the last features' distance."""
     recorders = dict(logits=dict(type='ModuleOutputs', source='head'))
-    losses = dict(loss_kl=dict(type='KLDivergence', tau=4, loss_weight=0.9, reduction='none', teacher_detach=False))
+    losses = dict(loss_kl=dict(type='KLDivergence', tau=4, loss_weight=0.9, reduction='none',
+                               teacher_detach=False))
     mappings = dict(loss_kl=dict(preds_S=dict(from_student=True, recorder='logits'),
                                  preds_T=dict(from_student=False, recorder='logits')))
     if feature:
         recorders['stage3'] = dict(type='ModuleOutputs', source='backbone.layer3')
         losses['loss_feature'] = dict(type='mmdynakd.FeatureMSELoss', reduction='none', **feature)
-        mappings['loss_feature'] = dict(preds_S=dict(from_student=True, recorder='stage3', connector='adapt'),
+        mappings['loss_feature'] = dict(preds_S=dict(from_student=True, recorder='stage3',
+                                                     connector='adapt'),
                                         preds_T=dict(from_student=False, recorder='stage3'))
-        adapt = dict(type='ConvModuleConnector', in_channel=64, out_channel=64, norm_cfg=dict(type='BN'))
-        return dict(student_recorders=recorders, teacher_recorders=recorders, connectors=dict(adapt=adapt),
+        adapt = dict(type='ConvModuleConnector', in_channel=64, out_channel=64,
+                     norm_cfg=dict(type='BN'))
+        return dict(student_recorders=recorders, teacher_recorders=recorders,
+                    connectors=dict(adapt=adapt),
                     distill_losses=losses, loss_forward_mappings=mappings)
-    return dict(type='ConfigurableDistiller', student_recorders=recorders, teacher_recorders=recorders,
+    return dict(type='ConfigurableDistiller', student_recorders=recorders,
+                teacher_recorders=recorders,
                 distill_losses=losses, loss_forward_mappings=mappings)
 
 
@@ -21,7 +27,8 @@ def _by_losses(kind, **options):
     return dict(selection=dict(type=f'mmdynakd.{kind}', **options), mix='losses')
 
 
-feature_distiller = _kd(loss_weight=50)  # CA-MKD's feature part, its authors' weight; last stages have 64 channels
+# CA-MKD's feature part, its authors' weight; last stages have 64 channels
+feature_distiller = _kd(loss_weight=50)
 rivals = dict(
     ce=dict(selection=None),
     uniform=dict(selection=dict(probs='uniform')),

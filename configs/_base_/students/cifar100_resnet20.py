@@ -3,5 +3,6 @@ student = dict(
     type='ImageClassifier',
     backbone=dict(type='mmdynakd.CifarResNet', depth=20),
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=100, in_channels=64, loss=dict(type='CrossEntropyLoss'),
+    head=dict(type='LinearClsHead', num_classes=100, in_channels=64,
+              loss=dict(type='CrossEntropyLoss'),
               topk=(1, 5)))

@@ -1,5 +1,6 @@
-# Public CIFAR-100 teachers of chenyaofo/pytorch-cifar-models: {{_base_.chenyaofo.resnet56}} and so on.
-# Hashes, accuracies (top-1 on test) and normalisation are those of its README and code; colour order RGB.
+# Public CIFAR-100 teachers of chenyaofo/pytorch-cifar-models: {{_base_.chenyaofo.resnet56}} and so
+# on. Hashes, accuracies (top-1 on test) and normalisation are those of its README and code; colour
+# order RGB.
 def _entry(family, name, digest, accuracy, backbone, head, config=None):
     entry = dict(
         model=dict(
@@ -19,12 +20,14 @@ def _entry(family, name, digest, accuracy, backbone, head, config=None):
 
 
 def _resnet(depth, digest, accuracy):
-    return _entry('resnet', f'resnet{depth}', digest, accuracy, dict(type='mmdynakd.CifarResNet', depth=depth),
+    return _entry('resnet', f'resnet{depth}', digest, accuracy,
+                  dict(type='mmdynakd.CifarResNet', depth=depth),
                   dict(in_channels=64), config=f'configs/teachers/resnet{depth}_cifar100.py')
 
 
 def _vgg(depth, digest, accuracy):
-    return _entry('vgg', f'vgg{depth}_bn', digest, accuracy, dict(type='mmdynakd.CifarVGGFeatures', depth=depth),
+    return _entry('vgg', f'vgg{depth}_bn', digest, accuracy,
+                  dict(type='mmdynakd.CifarVGGFeatures', depth=depth),
                   dict(type='mmdynakd.MLPClsHead', in_channels=512))
 
 
@@ -43,7 +46,8 @@ def _shufflenet(width, digest, accuracy):
 
 
 def _repvgg(arch, digest, accuracy):
-    return _entry('repvgg', f'repvgg_{arch.lower()}', digest, accuracy, dict(type='mmdynakd.CifarRepVGG', arch=arch),
+    return _entry('repvgg', f'repvgg_{arch.lower()}', digest, accuracy,
+                  dict(type='mmdynakd.CifarRepVGG', arch=arch),
                   dict(in_channels=1408 if arch == 'A2' else 1280))
 
 

@@ -1,4 +1,5 @@
-# Public CIFAR-100 teacher of MMPretrain, with its own config and normalisation: {{_base_.mmpretrain.resnet50}}.
+# Public CIFAR-100 teacher of MMPretrain, with its own config and normalisation:
+# {{_base_.mmpretrain.resnet50}}.
 mmpretrain = dict(resnet50=dict(
     model=dict(cfg_path='mmpretrain::resnet/resnet50_8xb16_cifar100.py'),
     checkpoint='https://download.openmmlab.com/mmclassification/v0/resnet/'

@@ -1,4 +1,5 @@
-# Public checkpoints (chenyaofo/pytorch-cifar-models), strong to weak; their own normalisation, colour order RGB.
+# Public checkpoints (chenyaofo/pytorch-cifar-models), strong to weak; their own normalisation,
+# colour order RGB.
 release = 'https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet/cifar100_'
 
 
@@ -16,4 +17,5 @@ def _teacher(depth, digest):
 
 
 teachers = dict(
-    resnet56=_teacher(56, 'f2eff4c8'), resnet44=_teacher(44, 'ffe32858'), resnet32=_teacher(32, '84213ce6'))
+    resnet56=_teacher(56, 'f2eff4c8'), resnet44=_teacher(44, 'ffe32858'),
+    resnet32=_teacher(32, '84213ce6'))

@@ -11,4 +11,5 @@ def _teacher(name, depth, width_factor=1):
 
 
 teachers = dict(
-    resnet8x4=_teacher('resnet8x4', 8, 4), resnet32=_teacher('resnet32', 32), resnet14=_teacher('resnet14', 14))
+    resnet8x4=_teacher('resnet8x4', 8, 4), resnet32=_teacher('resnet32', 32),
+    resnet14=_teacher('resnet14', 14))

@@ -1,10 +1,10 @@
-"""The upper half of a bilevel loop: validation batches, and the teachers' records of them."""
+"""The upper half of a bilevel loop: batches of the validation split, and records of it."""
 
 import contextlib
 import copy
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -13,13 +13,11 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmdynakd.datasets.views import Views, is_deterministic
+from mmdynakd.models.algorithms import DynaKD
 from mmdynakd.models.teachers import RecordStore
 from mmdynakd.models.unwrap import algorithm_of
 
 from .batches import CyclingBatches, check_lengths
-
-if TYPE_CHECKING:
-    from mmdynakd.models.algorithms import DynaKD
 
 CACHE_MB = 1024
 SAID = 10  # seconds from one progress message to the next
@@ -28,23 +26,35 @@ SAID = 10  # seconds from one progress message to the next
 class UpperSteps:
     """Upper steps of a loop; without a searched lane it does nothing.
 
-    Where the validation split's pipeline is deterministic (found by trying) and the search goes
-    over the split at least once, the teachers' records of it are computed before the first upper
-    step, in file order, and kept.
+    If the validation split's pipeline is deterministic (which is tried) and the search goes over
+    the split at least once, the teachers' records of it are computed before the first upper step,
+    in file order, and kept.
 
     Args:
-        runner: of the search.
-        dataloader: loader of the split on which θ is learned, or its config. Records of a loader
+        runner: Of the search.
+        dataloader: Loader of the split on which θ is learned, or its config. With a loader, records
             can be kept only if its data set says its views.
-        cache_mb: MiB of records that may be kept, on the teachers' device; with 0 the teachers run
-            in every upper step.
+        cache_mb: At most so many MiB of records are kept, on the teachers' device. With 0, teachers
+            run in every upper step.
 
     Raises:
-        ValueError: θ is searched without a validation split, with an empty one or one of unequal
-            numbers of batches on the ranks; or ``cache_mb`` is negative.
+        ValueError: If θ is searched without a validation split, with an empty one, or with one of
+            unequal numbers of batches on the ranks, or if ``cache_mb`` is negative.
 
     Examples:
-        A loop asks it before each lower step: ``UpperSteps(runner, loader).run(iteration, batch)``.
+        The loop builds it from its settings in a config::
+
+            train_cfg = dict(
+                type='mmdynakd.BilevelTrainLoop', max_epochs=240,
+                upper_dataloader=dict(...), upper_cache_mb=1024)
+
+        Without a searched lane there is nothing to do:
+
+        >>> from types import SimpleNamespace
+        >>> from mmdynakd.models.toy import toy_dynakd
+        >>> runner = SimpleNamespace(model=toy_dynakd(selection=None), optim_wrapper=None)
+        >>> UpperSteps(runner, dataloader=None).run(0, train_batch={}) is None
+        True
     """
 
     def __init__(
@@ -59,17 +69,17 @@ class UpperSteps:
         self._batches: CyclingBatches | None = None
         self.searched = list(algorithm_of(runner).searched)
         if self.searched:
-            self._dataloader = _built(runner, dataloader)
+            self._dataloader = _checked_loader(runner, dataloader)
 
-    def run(self, iteration: int, train_batch: dict[str, Any]) -> dict[str, Any] | None:
-        """Take the upper step before a lower step, if one is due.
+    def run(self, iteration: int, train_batch: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Take the upper step before lower step ``iteration``, if one is due.
 
         Args:
-            iteration: of the lower step, from 0.
-            train_batch: of the lower step.
+            iteration: Of the search, from 0.
+            train_batch: The batch of that lower step.
 
         Returns:
-            The batch of the validation split that was used; None where no step was due.
+            The batch of the upper step; None if none was due.
         """
         optim_wrapper = self.runner.optim_wrapper
         if not self.searched or not optim_wrapper.is_upper_step(iteration):
@@ -82,12 +92,12 @@ class UpperSteps:
             if self._worth_keeping(algorithm):
                 with optim_wrapper.theta_context(algorithm):
                     keep_records(algorithm, self._dataloader, self._cache_mb)
-        batch: dict[str, Any] = next(self._batches)
+        batch: Mapping[str, Any] = next(self._batches)
         algorithm.upper_step(batch, optim_wrapper, train_batch)
         return batch
 
-    def _worth_keeping(self, algorithm: 'DynaKD') -> bool:
-        """Whether records may be kept, and the whole search reads each of them at least once."""
+    def _worth_keeping(self, algorithm: DynaKD) -> bool:
+        """Whether the whole search, resumed or not, reads each record at least once."""
         planned = self.runner.optim_wrapper.upper_steps_before(self.runner.max_iters)
         return bool(
             self._cache_mb
@@ -97,69 +107,56 @@ class UpperSteps:
         )
 
 
-def _built(
-    runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any] | None
-) -> DataLoader[Any]:
-    """The loader of the validation split, checked."""
-    if dataloader is None:
-        raise ValueError('θ is searched on a validation split: set train_cfg.upper_dataloader')
-    if isinstance(dataloader, Mapping):
-        try:
-            dataloader = runner.build_dataloader(_with_views(dataloader), seed=runner.seed)
-        except ValueError as error:  # MMEngine's data sets cannot serialize nothing
-            raise ValueError(
-                f'train_cfg.upper_dataloader cannot be built; is its dataset empty? ({error})'
-            ) from error
-    loader: Any = dataloader
-    check_lengths(loader, 'train_cfg.upper_dataloader')
-    if not len(loader):
-        raise ValueError(
-            'the validation split is empty (or smaller than a batch with drop_last): '
-            'check train_cfg.upper_dataloader.dataset'
-        )
-    built: DataLoader[Any] = loader
-    return built
-
-
-def is_fixed(dataset: Any) -> bool:
-    """Whether a data set serves views that are the same in every epoch.
+def is_fixed(dataset: object) -> bool:
+    """Tell whether a data set serves views that are the same in every epoch.
 
     Examples:
-        >>> is_fixed(Views([dict(inputs=1)], random=False)), is_fixed([dict(inputs=1)])
-        (True, False)
+        >>> is_fixed(Views([], random=False)), is_fixed(Views([], random=True)), is_fixed([])
+        (True, False, False)
     """
-    return getattr(dataset, 'takes_views', False) and not dataset.random
+    return bool(getattr(dataset, 'takes_views', False) and not getattr(dataset, 'random', True))
 
 
-def keep_records(algorithm: 'DynaKD', dataloader: DataLoader[Any], limit_mb: int) -> None:
+def keep_records(algorithm: DynaKD, dataloader: DataLoader[Any], limit_mb: int) -> None:
     """Run the teachers of the searched lanes over a split, so that upper steps need not.
 
-    The batches are in file order and always the same, whatever was resumed: a record must not
+    The batches are in file order and always the same, whatever was resumed. So a record does not
     depend on the batch in which it was first read.
 
     Args:
-        algorithm: with its lanes and teachers.
-        dataloader: of the split; its data set says its views.
-        limit_mb: MiB of records that may be kept; above that none are.
+        algorithm: Its ensemble keeps the records.
+        dataloader: Of a data set whose views are the same in every epoch, see :func:`is_fixed`.
+        limit_mb: At most so many MiB are kept. If the split needs more, nothing is.
 
     Examples:
-        :class:`UpperSteps` calls it before the first upper step.
+        >>> import logging
+        >>> from mmengine.dataset import pseudo_collate
+        >>> from mmdynakd.datasets import Digits
+        >>> from mmdynakd.models.toy import toy_dynakd
+        >>> pipeline = [dict(type='mmpretrain.PackInputs')]
+        >>> val = Views(Digits('val', channels=3, indices=8, pipeline=pipeline), random=False)
+        >>> model = toy_dynakd()
+        >>> logging.disable()  # it says in the log what is kept
+        >>> keep_records(model, DataLoader(val, 4, collate_fn=pseudo_collate), limit_mb=1)
+        >>> logging.disable(logging.NOTSET)
+        >>> model.ensemble.kept[val.fingerprint].wanted  # 8 x (2 x 3) x 2 float32, in bytes
+        384
     """
     memory = RecordStore(limit=limit_mb * 2**20)
-    ensemble, start, said = algorithm.ensemble, time.monotonic(), time.monotonic()
     dataset: Any = dataloader.dataset
-    source = dataset.fingerprint
-    ensemble.keep(source, memory)
-    batches: DataLoader[Any] = DataLoader(
+    # Without a generator of its own, the loader would draw from the global one.
+    batches = DataLoader(
         dataset,
         dataloader.batch_size or 64,
         collate_fn=dataloader.collate_fn,
-        generator=torch.Generator(),  # else it would draw from the global one
+        generator=torch.Generator(),
     )
+    progress = _Progress(len(batches))
+    algorithm.ensemble.keep(dataset.fingerprint, memory)
     for done, data in enumerate(batches, 1):
         algorithm.read_split(data)
         if memory.full or not memory.wanted:
-            ensemble.drop(source)
+            algorithm.ensemble.drop(dataset.fingerprint)
         if not memory.wanted:  # a preprocessor that does not pass views on
             return
         if memory.full:
@@ -170,24 +167,61 @@ def keep_records(algorithm: 'DynaKD', dataloader: DataLoader[Any], limit_mb: int
                 'current',
             )
             return
-        if time.monotonic() - said > SAID:
-            said = time.monotonic()
-            left = (said - start) / done * (len(batches) - done)
-            print_log(
-                f"teachers' records of the validation split: {done}/{len(batches)} batches, eta "
-                f'{left:.0f} s',
-                'current',
-            )
+        progress.say(done)
     print_log(
         f"teachers' records of the {len(dataset)} validation samples are kept "
-        f'({memory.wanted / 2**20:.1f} MiB, {time.monotonic() - start:.1f} s): upper steps run no '
+        f'({memory.wanted / 2**20:.1f} MiB, {progress.seconds():.1f} s): upper steps run no '
         'teacher',
         'current',
     )
 
 
+class _Progress:
+    """Says in the log, every few seconds, how far a pass over the split is."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._start, self._said = total, time.monotonic(), time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def say(self, done: int) -> None:
+        if time.monotonic() - self._said <= SAID:
+            return
+        self._said = time.monotonic()
+        left = self.seconds() / done * (self._total - done)
+        print_log(
+            f"teachers' records of the validation split: {done}/{self._total} batches, eta "
+            f'{left:.0f} s',
+            'current',
+        )
+
+
+def _checked_loader(
+    runner: Runner, dataloader: DataLoader[Any] | Mapping[str, Any] | None
+) -> DataLoader[Any]:
+    if dataloader is None:
+        raise ValueError('θ is searched on a validation split: set train_cfg.upper_dataloader')
+    loader: Any = dataloader
+    if isinstance(dataloader, Mapping):
+        try:
+            loader = runner.build_dataloader(_with_views(dataloader), seed=runner.seed)
+        except ValueError as error:  # MMEngine's data sets cannot serialize nothing
+            raise ValueError(
+                f'train_cfg.upper_dataloader cannot be built; is its dataset empty? ({error})'
+            ) from error
+    check_lengths(loader, 'train_cfg.upper_dataloader')
+    if not len(loader):
+        raise ValueError(
+            'the validation split is empty (or smaller than a batch with drop_last): '
+            'check train_cfg.upper_dataloader.dataset'
+        )
+    checked: DataLoader[Any] = loader
+    return checked
+
+
 def _with_views(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The loader's config, its data set built and, where it is deterministic, with views."""
+    """The loader's config with its data set built; it gets views if it is deterministic."""
     config = copy.deepcopy(dict(config))
     dataset = config.get('dataset')
     if isinstance(dataset, Mapping):
@@ -195,8 +229,7 @@ def _with_views(config: Mapping[str, Any]) -> dict[str, Any]:
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     if dataset is not None and not getattr(dataset, 'takes_views', False) and len(dataset):
-        # Items of a shape of their own raise: nothing is kept then.
+        # Items of an unknown shape raise one of these: nothing is kept then.
         with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
-            if is_deterministic(dataset):
-                dataset = Views(dataset, random=False)
+            dataset = Views(dataset, random=False) if is_deterministic(dataset) else dataset
     return {**config, 'dataset': dataset}

@@ -137,7 +137,7 @@ class CategoricalDistribution(Selection):
         return theta
 
     def by_teacher(self) -> dict[str, Any]:
-        """Return ``{teacher: θ_i}``, or ``{teacher: [θ_i of each class]}``, as ``probs`` takes."""
+        """Return ``{teacher: θ_i}``, as ``probs`` takes it; class-conditional θ_i are lists."""
         return dict(zip(self.teachers, np.asarray(self.probs()).T.tolist()))
 
     def marginal(self) -> dict[str, float]:
