@@ -12,7 +12,10 @@ import griffe
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGE = CHECKOUT / 'docs' / 'reference.md'
-HEAD = """# Reference
+# ruff lays out Python in Markdown too, and would undo what docstrings lay out by hand.
+HEAD = """<!-- fmt: off -->
+
+# Reference
 
 Every public class and function, by room and file. Written by `make reference` from the
 docstrings; the tests run the examples.
