@@ -17,7 +17,11 @@ Schedulers: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]]
 
 
 class HasLanes(Protocol):
-    """What is asked of the algorithm: the names of its lanes, and which of them learn θ."""
+    """What is asked of the algorithm: the names of its lanes, and which of them learn θ.
+
+    Examples:
+        Any algorithm with lanes has it, as :class:`mmdynakd.models.DynaKD`.
+    """
 
     @property
     def lanes(self) -> Any:

@@ -11,7 +11,12 @@ from mmengine.runner import set_random_seed
 
 
 class GeneratorStates(TypedDict):
-    """States of the global generators, of types that a weights-only load accepts."""
+    """States of the global generators, of types that a weights-only load accepts.
+
+    Examples:
+        >>> sorted(GeneratorStates.__annotations__)
+        ['cuda', 'numpy', 'python', 'torch']
+    """
 
     python: list[Any]
     numpy: list[Any]

@@ -1,4 +1,4 @@
-"""The examples in docstrings run, and every public class and function has one."""
+"""The examples in docstrings run, and every public class and function has one, but errors."""
 
 import ast
 import doctest
@@ -46,6 +46,6 @@ def test_every_public_definition_has_an_example():
         f'{name}.{node.name}'
         for name in modules()
         for node in public_definitions(name)
-        if 'Examples:' not in (ast.get_docstring(node) or '')
+        if 'Examples:' not in (ast.get_docstring(node) or '') and not node.name.endswith('Error')
     ]
     assert missing == []

@@ -145,7 +145,7 @@ def test_an_error_in_the_midst_of_reading_passes_too(tmp_path, monkeypatch):
 def test_a_teacher_on_an_absent_file_system_is_named(tmp_path, monkeypatch):
     from runs import network
 
-    from mmdynakd.models.teachers.loading import load_checkpoint_into
+    from mmdynakd.models.teachers.checkpoints.loading import load_checkpoint_into
 
     torch.save(network().state_dict(), tmp_path / 'a.pth')
     model = network()

@@ -18,7 +18,7 @@ from mmdynakd.evaluation.executors.request import Request, make_executor
 from mmdynakd.functional import Draws
 from mmdynakd.launch.config import load_config
 from mmdynakd.launch.run import train
-from mmdynakd.models.teachers.loading import load_checkpoint_into
+from mmdynakd.models.teachers.checkpoints.loading import load_checkpoint_into
 from mmdynakd.registry import CHECKPOINT_LAYOUTS, EXECUTORS, MODELS
 
 BLOCK = re.compile(r'^```python\n# (\S+\.py)\n(.*?)^```$', re.M | re.S)

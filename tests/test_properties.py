@@ -25,10 +25,10 @@ from mmdynakd.functional import as_simplex
 from mmdynakd.models.fast import Fast
 from mmdynakd.models.selections import CategoricalDistribution
 from mmdynakd.models.teachers import RecordStore
-from mmdynakd.models.teachers.layouts import LayoutError, match, recognise
-from mmdynakd.models.teachers.loading import _place
-from mmdynakd.models.teachers.naming import rename
-from mmdynakd.models.teachers.shelves import FileShelf, StoreError
+from mmdynakd.models.teachers.checkpoints.layouts import LayoutError, match, recognise
+from mmdynakd.models.teachers.checkpoints.loading import _place
+from mmdynakd.models.teachers.checkpoints.naming import rename
+from mmdynakd.models.teachers.store.shelves import FileShelf, StoreError
 from mmdynakd.names import is_lane_name, is_plain_name
 from mmdynakd.safe_load import read_checkpoint
 from mmdynakd.values import plain, read_candidates, read_results

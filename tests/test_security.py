@@ -20,7 +20,7 @@ from mmdynakd.downloads import HASH_ENDING
 from mmdynakd.engine.hooks import CheckpointHook
 from mmdynakd.engine.hooks.search_course import STATE
 from mmdynakd.errors import CheckpointError
-from mmdynakd.models.teachers.shelves import FileShelf, StoreError
+from mmdynakd.models.teachers.store.shelves import FileShelf, StoreError
 from mmdynakd.names import is_lane_name, is_plain_name
 from mmdynakd.safe_load import harmless
 

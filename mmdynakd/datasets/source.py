@@ -13,7 +13,11 @@ Labels = npt.NDArray[np.int64]
 
 
 class Source(Protocol):
-    """A data set that others wrap, such as one of MMEngine's ``BaseDataset``."""
+    """A data set that others wrap, such as one of MMEngine's ``BaseDataset``.
+
+    Examples:
+        See :func:`as_image_files`, which asks it.
+    """
 
     @property
     def metainfo(self) -> Mapping[str, Any]:

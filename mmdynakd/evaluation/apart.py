@@ -39,6 +39,9 @@ def run_apart(
 
     Raises:
         RunsFailedError: some failed; the results of the others are kept.
+
+    Examples:
+        ``run_apart(read_plan('work_dirs/search'), LocalExecutor(jobs=2), sys.stdout)``
     """
     runs = plan.runs()
     open_runs = {run.name: run for run in runs if run.results() is None}

@@ -31,6 +31,9 @@ def collect(plan: Plan, runs: Sequence[Run], out: TextIO | None = None) -> Resul
         plan: of the evaluation.
         runs: its runs, all of them finished.
         out: where the table is shown; by default nowhere.
+
+    Examples:
+        ``collect(plan, plan.runs()).selected``, once all runs are finished
     """
     found = {(run.lane, run.seed): _results(run) for run in runs}
     _warn_of_versions(list(found.values()))

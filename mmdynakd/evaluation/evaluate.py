@@ -40,6 +40,11 @@ def evaluate(
     Raises:
         RunsFailedError: some independent runs failed; the results of the others are kept.
         RunError: side by side, the work dir holds something else or cannot be used.
+
+    Examples:
+        ``evaluate(read_plan('work_dirs/search', seeds=[0, 1, 2]), LocalExecutor(jobs=2)).selected``
+
+        On the command line: ``mmdynakd evaluate work_dirs/search --seeds 0 1 2 --jobs 2``
     """
     if executor is None:
         train_side_by_side(plan, fresh)

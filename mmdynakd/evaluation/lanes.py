@@ -21,6 +21,11 @@ def search_hook(cfg: Config) -> Any | None:
 
     Returns:
         The ``CandidateEvaluationHook`` (or what derives from it); None if the config has none.
+
+    Examples:
+        >>> hook = dict(type='mmdynakd.CandidateEvaluationHook', num_candidates=2)
+        >>> search_hook(Config(dict(custom_hooks=[hook]))).num_candidates
+        2
     """
     for entry in cfg.get('custom_hooks') or []:
         if is_search_hook(entry):
@@ -29,7 +34,13 @@ def search_hook(cfg: Config) -> Any | None:
 
 
 def is_search_hook(entry: Mapping[str, Any]) -> bool:
-    """Tell whether a hook's config is that of a ``CandidateEvaluationHook``."""
+    """Tell whether a hook's config is that of a ``CandidateEvaluationHook``.
+
+    Examples:
+        >>> kinds = ('mmdynakd.CandidateEvaluationHook', 'EMAHook')
+        >>> [is_search_hook(dict(type=kind)) for kind in kinds]
+        [True, False]
+    """
     kind = entry.get('type')
     found = HOOKS.get(kind) if isinstance(kind, str) else kind
     return bool(getattr(found, 'collects_candidates', False))
@@ -73,7 +84,14 @@ def candidate_lane(searched: Mapping[str, Any], theta: Mapping[str, Any]) -> dic
 
 
 def candidate_lanes(cfg: Config, candidates: Sequence[Candidate]) -> Lanes:
-    """Give each candidate a lane, with the settings of the lane that found it."""
+    """Give each candidate a lane, with the settings of the lane that found it.
+
+    Examples:
+        >>> cfg = Config(dict(model=dict(lanes=dict(search=dict(student_loss_weight=0.1)))))
+        >>> cat1 = Candidate(name='cat1', lane='search', theta=dict(a=1.0))
+        >>> candidate_lanes(cfg, [cat1])['cat1']['student_loss_weight']
+        0.1
+    """
     searched = cfg.model.get('lanes') or {}
     return {
         candidate.name: candidate_lane(searched.get(candidate.lane) or {}, candidate.theta)
@@ -91,6 +109,13 @@ def fixed_config(
         lanes: ``{name: overrides}``.
         overrides: merged over the config.
         results: arguments of its ``ResultsHook``.
+
+    Examples:
+        >>> cfg = Config(dict(model=dict(), train_cfg=dict(max_epochs=20)))
+        >>> lanes = dict(ce=dict(selection=None))
+        >>> fixed = fixed_config(cfg, lanes, {'train_cfg.max_epochs': 240}, dict(metric='top1'))
+        >>> list(fixed.model.lanes), fixed.train_cfg.max_epochs, fixed.custom_hooks[-1].type
+        (['ce'], 240, 'mmdynakd.ResultsHook')
     """
     cfg = copy.deepcopy(cfg)
     cfg.model.lanes = copy.deepcopy(dict(lanes))

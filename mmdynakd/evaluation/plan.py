@@ -32,7 +32,14 @@ RUNS, SIDE_BY_SIDE = 'runs', 'evaluation'  # folders below the work dir of the s
 
 
 class EvaluationSettings(Protocol):
-    """What a ``CandidateEvaluationHook`` says of the evaluation; see there."""
+    """What a ``CandidateEvaluationHook`` says of the evaluation; see there.
+
+    Examples:
+        >>> from mmdynakd.engine import CandidateEvaluationHook
+        >>> settings: EvaluationSettings = CandidateEvaluationHook(single_teachers=True)
+        >>> settings.metric
+        'accuracy/top1'
+    """
 
     baselines: Mapping[str, Mapping[str, Any]]
     single_teachers: bool
@@ -49,6 +56,10 @@ class Run:
         seed: of the run.
         role: ``'candidate'`` or ``'baseline'``.
         config: of the run, with its work dir.
+
+    Examples:
+        >>> Run('cat1', 3, 'candidate', Config(dict(work_dir='runs/cat1-seed3'))).name
+        'cat1-seed3'
     """
 
     lane: str
@@ -92,6 +103,22 @@ class Plan:
         seeds: one student per seed of each lane.
         processes: that share the global batch of each run.
         experiment: the name by which MMEngine logs the lanes side by side.
+
+    Examples:
+        >>> plan = Plan(
+        ...     results_dir='search',
+        ...     work_dir='search/evaluation',
+        ...     search=Config(dict(model=dict())),
+        ...     lanes=dict(cat1=dict(selection=dict(probs='uniform')), ce=dict(selection=None)),
+        ...     candidates=['cat1'],
+        ...     overrides={},
+        ...     metric='accuracy/top1',
+        ...     seeds=[0, 1],
+        ... )
+        >>> [run.name for run in plan.runs()]
+        ['cat1-seed0', 'ce-seed0', 'cat1-seed1', 'ce-seed1']
+        >>> list(plan.side_by_side(0).model.lanes)
+        ['cat1', 'ce']
     """
 
     results_dir: str
@@ -163,6 +190,14 @@ def plan_evaluation(
 
     Raises:
         UserError: names that repeat or cannot name a lane.
+
+    Examples:
+        >>> from mmdynakd.engine import CandidateEvaluationHook
+        >>> cfg = Config(dict(model=dict(), work_dir='search'))
+        >>> settings = CandidateEvaluationHook(single_teachers=True)
+        >>> cat1 = Candidate(name='cat1', theta=dict(strong=0.25, weak=0.75))
+        >>> list(plan_evaluation(cfg, settings, [cat1], ['strong', 'weak'], seeds=[0]).lanes)
+        ['cat1', 'only_strong', 'only_weak']
     """
     baselines = baseline_lanes(settings.baselines, settings.single_teachers, teachers)
     names = [candidate.name for candidate in candidates]
@@ -193,6 +228,9 @@ def read_plan(work_dir: str, seeds: Sequence[int] | None = None) -> Plan:
     Raises:
         UserError: what is there is not a whole search; see also
             :func:`mmdynakd.values.read_candidates` and :func:`plan_evaluation`.
+
+    Examples:
+        ``[run.name for run in read_plan('work_dirs/search', seeds=[0, 1]).runs()]``
     """
     work_dir = osp.abspath(work_dir)
     noted = read_run(work_dir)
@@ -240,7 +278,11 @@ def _candidates(path: str, cfg: Config) -> Candidates:
 
 
 def check_lanes(plan: Plan) -> None:
-    """Build all lanes with their teachers once, on the CPU, so that mistakes show now."""
+    """Build all lanes with their teachers once, on the CPU, so that mistakes show now.
+
+    Examples:
+        ``check_lanes(read_plan('work_dirs/search'))``
+    """
     cfg = plan.side_by_side(plan.seeds[0])
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = copy.deepcopy(cfg.model)
@@ -250,7 +292,12 @@ def check_lanes(plan: Plan) -> None:
 
 
 def import_custom(cfg: Config) -> None:
-    """Do what reading a config file does with its ``custom_imports``."""
+    """Do what reading a config file does with its ``custom_imports``.
+
+    Examples:
+        >>> wanted = dict(imports=['json'], allow_failed_imports=False)
+        >>> import_custom(Config(dict(custom_imports=wanted)))
+    """
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
 
@@ -260,6 +307,10 @@ def finished_results(folder: str, config_sha256: str) -> Results | None:
 
     Raises:
         NewerFormatError: a newer version of this package wrote them: they are not overwritten.
+
+    Examples:
+        >>> finished_results('no such folder', config_sha256='0' * 64) is None
+        True
     """
     try:
         results = read_results(osp.join(folder, RESULTS))

@@ -38,6 +38,9 @@ def rehearse(runner: Runner, plan: Plan) -> None:
     Raises:
         UserError: a key that nobody would read, or something that cannot be built; the key is
             named.
+
+    Examples:
+        The hook of a search calls it before the first step: ``rehearse(runner, plan)``.
     """
     check_options(plan.overrides, runner.cfg, SOURCE)
     try:

@@ -17,6 +17,9 @@ def train_side_by_side(plan: Plan, fresh: bool = False) -> None:
 
     Raises:
         ValueError: for a plan with several seeds.
+
+    Examples:
+        ``train_side_by_side(read_plan('work_dirs/search'))``
     """
     if len(plan.seeds) != 1:
         raise ValueError(

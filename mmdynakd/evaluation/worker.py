@@ -38,6 +38,10 @@ class Assignment(Value, frozen=True, kw_only=True):
         config_sha256: identifies the work.
         filename: of the config that the run's was made from; None if it was made in Python.
         config: of the run.
+
+    Examples:
+        >>> Assignment(config_sha256='0' * 64, filename=None, config=dict(work_dir='x')).config
+        {'work_dir': 'x'}
     """
 
     config_sha256: str
@@ -66,7 +70,11 @@ def command(run: Run, processes: int, tied: bool) -> list[str]:
 
 
 def assign(run: Run) -> None:
-    """Write what the worker is to do into the run's folder."""
+    """Write what the worker is to do into the run's folder.
+
+    Examples:
+        ``assign(run)`` for each run of a plan, before an executor gets it
+    """
     assignment = Assignment(
         config_sha256=run.config_sha256,
         filename=run.config.filename,
@@ -93,6 +101,9 @@ def work(folder: str) -> None:
 
     Raises:
         UserError: there is no assignment that can be read.
+
+    Examples:
+        ``work('work_dirs/search/runs/cat1-seed0')``
     """
     found = assigned(folder)
     if found is None:
@@ -123,7 +134,11 @@ def _begin_when_free(cfg: Config) -> bool:
 
 
 def main() -> None:
-    """Parse the command line, and work."""
+    """Parse the command line, and work.
+
+    Examples:
+        ``python -m mmdynakd.evaluation.worker work_dirs/search/runs/cat1-seed0``
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -24,6 +24,9 @@ class Spot(NamedTuple):
         need: what the key must be.
         value: what is there.
         kind: msgspec's description of the object's type; None where it is not an object of ours.
+
+    Examples:
+        See :func:`mistake`, which puts it into words.
     """
 
     entry: str

@@ -111,6 +111,9 @@ def check_loops(runner: Runner) -> None:
 
     Raises:
         ValueError: they do not score lanes, or have no images.
+
+    Examples:
+        A hook calls it before the training: ``check_loops(runner)``.
     """
     for loop in (runner.val_loop, runner.test_loop):
         if not hasattr(loop, 'evaluators'):

@@ -27,6 +27,9 @@ class Course(Value, frozen=True, kw_only=True):
         snapshots: candidates so far.
         interval: iterations between two points of the curve.
         start: θ by lane when the search began.
+
+    Examples:
+        >>> Course(history=(), snapshots=(), interval=10).check()
     """
 
     history: tuple[ThetaPoint, ...]

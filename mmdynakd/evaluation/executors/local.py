@@ -111,7 +111,11 @@ def _release(process: subprocess.Popen[bytes]) -> None:
 
 
 def visible_gpus() -> list[str]:
-    """List the GPUs of this process, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """List the GPUs of this process, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Examples:
+        On a machine with two GPUs it gives ``['0', '1']``.
+    """
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     if named is not None:
         return [

@@ -6,7 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Read the job of this task, and become its command."""
+    """Read the job of this task, and become its command.
+
+    Examples:
+        ``python slurm_task.py tasks_0.json``, in a task of an array
+    """
     with open(sys.argv[1], encoding='utf-8') as file:
         job = json.load(file)['tasks'][int(os.environ['SLURM_ARRAY_TASK_ID'])]
     environment = {**os.environ, **job['env']}

@@ -6,7 +6,11 @@ import threading
 
 
 def end_with_parent() -> None:
-    """Kill this process and its children once standard input, a pipe from the parent, ends."""
+    """Kill this process and its children once standard input, a pipe from the parent, ends.
+
+    Examples:
+        A worker that is given ``--tied`` calls it first.
+    """
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     threading.Thread(target=_watch, daemon=True).start()

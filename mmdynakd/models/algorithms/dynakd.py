@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
@@ -22,10 +22,7 @@ from .batch import Batch, Losses, Notes, labels_of, share_of, union, views_of, w
 from .build import build_lanes, checked_selection, in_order, raw_preprocessor, with_preprocessor
 from .lane import Lane
 from .randomness import same_start, seed_step
-from .upper import unrolled_upper_loss, upper_loss
-
-if TYPE_CHECKING:
-    from mmdynakd.engine.optim import BilevelOptimWrapper
+from .upper import ThetaStepper, unrolled_upper_loss, upper_loss
 
 LEARNED: Mapping[str, Any] = MappingProxyType({})  # the default selection: a θ that is learned
 
@@ -257,7 +254,7 @@ class DynaKD(BaseAlgorithm):
     def upper_step(
         self,
         data: Mapping[str, Any],
-        optim_wrapper: 'BilevelOptimWrapper',
+        optim_wrapper: ThetaStepper,
         train_data: Mapping[str, Any] | None = None,
     ) -> Losses:
         """Take one step on θ from a batch of the validation split.

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, Protocol, cast
 
 import torch
 from mmengine.dist import all_reduce
@@ -17,6 +17,26 @@ from .lane import Lane
 from .randomness import seed_step
 
 Tensors = dict[str, torch.Tensor]
+
+
+class ThetaStepper(Protocol):
+    """What steps θ in an upper step: the run's optim wrapper, see ``mmdynakd.engine.optim``.
+
+    Examples:
+        >>> from mmdynakd.engine import BilevelOptimWrapper
+        >>> stepper: type[ThetaStepper] = BilevelOptimWrapper
+    """
+
+    def theta_context(self, model: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """AMP and accumulation of the upper step."""
+
+    def update_theta(
+        self, loss: dict[str, torch.Tensor], alpha: dict[str, nn.Parameter]
+    ) -> set[str]:
+        """Step θ of each lane; return the lanes whose batch was not finite."""
+
+    def __getitem__(self, name: str) -> Any:
+        """The optim wrapper of one lane."""
 
 
 def upper_loss(lane: Lane, val: Batch) -> torch.Tensor:

@@ -3,11 +3,10 @@
 How teachers are weighted does not belong here, but in ``selections/`` and ``functional/``.
 """
 
+from .checkpoints import load_checkpoint_into
 from .ensemble import TeacherEnsemble
-from .loading import load_checkpoint_into
 from .records import OUTPUTS, Records
-from .shelves import StoreError
-from .store import RecordStore
+from .store import RecordStore, StoreError
 from .view import TeacherView
 
 __all__ = [

@@ -14,7 +14,7 @@ from mmdynakd.models.classifier import classifier_config
 from mmdynakd.names import unknown_names
 from mmdynakd.registry import MODELS
 
-from .loading import load_checkpoint_into
+from .checkpoints import load_checkpoint_into
 
 TEACHER_KEYS = ('accuracy', 'checkpoint', 'config', 'model', 'source')
 

@@ -16,8 +16,8 @@ from runs import network, network_config
 from toys import built, dynakd_cfg, kd_distiller_cfg, student_cfg
 
 import mmdynakd
-from mmdynakd.models.teachers.layouts import LayoutError, match, recognise
-from mmdynakd.models.teachers.loading import CheckpointError, load_checkpoint_into
+from mmdynakd.models.teachers.checkpoints.layouts import LayoutError, match, recognise
+from mmdynakd.models.teachers.checkpoints.loading import CheckpointError, load_checkpoint_into
 from mmdynakd.registry import MODELS
 from mmdynakd.safe_load import read_checkpoint
 
@@ -152,7 +152,8 @@ def test_wrappers_within_a_part(pair):
 def test_mmengine_average_and_what_it_was_swapped_with(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(
-        'mmdynakd.models.teachers.loading.print_log', lambda text, *_, **__: said.append(text)
+        'mmdynakd.models.teachers.checkpoints.loading.print_log',
+        lambda text, *_, **__: said.append(text),
     )
     model, hook = network(seed=1), EMAHook()
     hook.src_model, hook.ema_model = model, ExponentialMovingAverage(network(seed=2))

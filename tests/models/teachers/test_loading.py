@@ -17,7 +17,7 @@ from web import Web
 
 from mmdynakd import downloads
 from mmdynakd.models.teachers import TeacherEnsemble
-from mmdynakd.models.teachers.loading import CheckpointError, load_checkpoint_into
+from mmdynakd.models.teachers.checkpoints.loading import CheckpointError, load_checkpoint_into
 
 TORCH = tuple(map(int, torch.__version__.split('.')[:2]))
 teachable = pytest.mark.skipif(TORCH < (2, 4), reason='torch < 2.4 has no add_safe_globals')

@@ -14,7 +14,7 @@ from runs import CHECKOUT
 import mmdynakd
 from mmdynakd.diagnostics.predictions import multiply_adds, parameters
 from mmdynakd.downloads import HASH_ENDING
-from mmdynakd.models.teachers.layouts import match, recognise
+from mmdynakd.models.teachers.checkpoints.layouts import match, recognise
 
 FOLDER = CHECKOUT / 'configs' / '_base_' / 'teachers'
 SOURCES = ('chenyaofo', 'repdistiller', 'torchdistill', 'mmpretrain')

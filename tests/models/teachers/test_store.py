@@ -26,8 +26,8 @@ from mmdynakd.models.fast import Fast
 from mmdynakd.models.samples import BatchViews, Samples
 from mmdynakd.models.teachers import OUTPUTS, RecordStore, StoreError
 from mmdynakd.models.teachers.records import flatten, rebuild
-from mmdynakd.models.teachers.rows import Leaf, RowFormat
-from mmdynakd.models.teachers.shelves import FileShelf, MemoryShelf
+from mmdynakd.models.teachers.store.rows import Leaf, RowFormat
+from mmdynakd.models.teachers.store.shelves import FileShelf, MemoryShelf
 from mmdynakd.registry import MODELS
 
 SIZE = 12  # samples of the split

@@ -29,7 +29,7 @@ class StoreError(RuntimeError):
     Examples:
         >>> raise StoreError('store/layout.json is damaged: remove the folder')
         Traceback (most recent call last):
-        mmdynakd.models.teachers.shelves.StoreError: store/layout.json is damaged: remove the folder
+        StoreError: store/layout.json is damaged: remove the folder
     """
 
 

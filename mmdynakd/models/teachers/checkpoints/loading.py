@@ -43,7 +43,7 @@ def load_checkpoint_into(
         source: Where the file is from, for messages.
 
     Returns:
-        The layout found, see :func:`~mmdynakd.models.teachers.layouts.recognise`.
+        The layout found, see :func:`~mmdynakd.models.teachers.checkpoints.layouts.recognise`.
 
     Raises:
         CheckpointError: If the file is missing or damaged, holds more than tensors (nothing of it

@@ -23,14 +23,14 @@ def recognise(
 
     Args:
         payload: The object that the file holds, see
-            :func:`~mmdynakd.models.teachers.containers.unpack`.
+            :func:`~mmdynakd.models.teachers.checkpoints.containers.unpack`.
         own: The model's ``state_dict()``, or its names.
         part: Which network is meant, if the file holds several.
 
     Returns:
         The layout, and the state dict with the model's names. The layout is the name of a
         registered one or ``'{state_dict|model|bare|…}[/{part}]/{mmpretrain|plain|same}'``, see
-        :func:`~mmdynakd.models.teachers.naming.rename`.
+        :func:`~mmdynakd.models.teachers.checkpoints.naming.rename`.
 
     Raises:
         LayoutError: If the file holds no weights, no such part, or two tensors that get the same
@@ -75,7 +75,7 @@ def match(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) 
         10.0
         >>> match({'head.fc.weight': torch.ones(10)}, own)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        mmdynakd.models.teachers.containers.LayoutError: is of another architecture than ...
+        LayoutError: is of another architecture than ...
     """
     optional = {
         key

@@ -23,7 +23,7 @@ class LayoutError(ValueError):
     Examples:
         >>> raise LayoutError('holds no tensors (its keys: epoch)')
         Traceback (most recent call last):
-        mmdynakd.models.teachers.containers.LayoutError: holds no tensors (its keys: epoch)
+        LayoutError: holds no tensors (its keys: epoch)
     """
 
 

@@ -16,10 +16,10 @@ from torch import nn
 
 from mmdynakd.models.fast import Fast
 from mmdynakd.models.samples import BatchViews
+from mmdynakd.models.teachers.records import flatten, rebuild
 from mmdynakd.names import unknown_names
 from mmdynakd.version import __version__
 
-from .records import flatten, rebuild
 from .shelves import DTYPES, FileShelf, MemoryShelf, StoreError
 
 FORMAT = 1
