@@ -1,7 +1,7 @@
 # The multi-teacher rivals as lanes beside DynaKD's candidates: the same teachers, batches,
 # augmentations and seeds.
 def _kd(**feature):
-    """KD with one loss per sample, for weights per sample; optionally the last features' distance."""
+    """KD with one loss per sample, as weights per sample need; optionally the features, too."""
     recorders = dict(logits=dict(type='ModuleOutputs', source='head'))
     losses = dict(loss_kl=dict(type='KLDivergence', tau=4, loss_weight=0.9, reduction='none',
                                teacher_detach=False))

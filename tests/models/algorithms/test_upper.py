@@ -324,7 +324,7 @@ def test_lanes_may_search_by_different_objectives():
         (dict(selection=dict(granularity='epoch')), 'granularity must be one of'),
         (
             dict(selection=dict(granularity='step', num_classes=5)),
-            "'sample' where num_classes is given",
+            "'sample' if num_classes is given",
         ),
         (dict(selection=dict(num_classes=0)), 'num_classes must be an integer from 1'),
     ],
