@@ -14,7 +14,7 @@ FILES = ('candidates.json', 'theta.csv')
 
 @pytest.fixture(autouse=True)
 def weights_only(monkeypatch):
-    """Every load is weights-only, whatever MMEngine asks for, from torch 2.4 on (compat.py says
+    """Every load is weights-only, whatever MMEngine asks for, from torch 2.4 on (compat says
     why).
     """
     if tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 4):

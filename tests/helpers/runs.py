@@ -171,7 +171,7 @@ def read(work_dir: Path, name: str) -> dict:
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     # Below torch 2.4 weights-only loading cannot be taught what MMEngine's checkpoints hold
-    # (compat.py).
+    # (compat).
     safe = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 4)
     return torch.load(path, weights_only=safe)['state_dict']
 
