@@ -1,6 +1,4 @@
-"""What mmdynakd's CheckpointHook saves beside MMEngine's; that it survives a kill is in
-test_kills.py.
-"""
+"""What mmdynakd's CheckpointHook saves beside MMEngine's; test_kills.py shows what survives."""
 
 import uuid
 from unittest import mock
