@@ -1,6 +1,4 @@
-"""The scripts of benchmarks/ run, small; what they measure is not tested, but that they compare
-what they say.
-"""
+"""The scripts of benchmarks/, small: that they compare what they say; what they measure is open."""
 
 import importlib
 import re

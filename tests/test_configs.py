@@ -43,9 +43,7 @@ def moved(before: dict, module) -> set[str]:
 
 
 def lower_step(runner: Runner, name: str, optim_wrapper) -> None:
-    """Takes it, and asserts that the loss is finite and that it reaches the first and the last
-    layer.
-    """
+    """Takes it, and asserts that the loss is finite and reaches the first and the last layer."""
     before = copied(runner.model)
     log = runner.model.train_step(batch_for(name, 0), optim_wrapper)
     losses = [value for key, value in log.items() if key.endswith('loss')]

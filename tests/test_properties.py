@@ -1,6 +1,4 @@
-"""Every parser of what a user or another program wrote: only its own errors get out, and what is
-valid comes back.
-"""
+"""Parsers of foreign input: only their own errors get out, and what is valid comes back."""
 
 import contextlib
 import functools
@@ -316,9 +314,7 @@ def test_any_bytes_as_a_checkpoint(tmp_path_factory, native, data):
 @many
 @given(st.data())
 def test_any_bytes_as_a_data_file(data):
-    """A damaged pickle raises anything, which the data set tells as its own error; it never calls
-    what it names.
-    """
+    """A damaged pickle is the data set's own error at most, and nothing that it names is called."""
     valid = pickle.dumps(
         dict(data=np.zeros((2, 3), np.uint8), fine_labels=[1, 2]), data.draw(st.integers(0, 5))
     )

@@ -1,6 +1,4 @@
-"""Nothing of a file is run, nothing leaves its folder, nothing is fetched unchecked. See
-SECURITY.md.
-"""
+"""No file is executed, nothing leaves its folder, nothing is fetched unchecked: see SECURITY.md."""
 
 import ast
 import pickle

@@ -300,9 +300,7 @@ def test_a_resumed_run_sees_the_same_batches(tmp_path):
 
 
 def write_cifar(root):
-    """A made CIFAR-100 folder: 3 classes of 60 training images (10 of each left for train) and 8
-    test images.
-    """
+    """A made CIFAR-100 folder: 3 classes of 60 training images (10 in train), 8 test images."""
     folder = root / 'cifar-100-python'
     folder.mkdir(parents=True)
     rng = np.random.RandomState(0)
@@ -313,9 +311,7 @@ def write_cifar(root):
 
 
 def cifar_config(tmp_path, base):
-    """``dynakd_r8_cifar100_cpu.py`` on another data config: a search of 1 epoch with two untrained
-    teachers.
-    """
+    """``dynakd_r8_cifar100_cpu.py`` with other data: 1 epoch of search, untrained teachers."""
     text = (CHECKOUT / 'configs' / 'dynakd_r8_cifar100_cpu.py').read_text(encoding='utf-8')
     assert "'_base_/datasets/cifar100.py'" in text
     text = text.replace('datasets/cifar100.py', f'datasets/{base}').replace(

@@ -1,6 +1,4 @@
-"""The report on the teachers: every number against a plain loop, every warning where it must be and
-nowhere else.
-"""
+"""The report on the teachers: each number against a plain loop, each warning where it belongs."""
 
 import re
 
@@ -28,9 +26,7 @@ CLASSES = 10
 
 
 def predictions(total, seed=0, **accuracy):
-    """Teachers that are right on the given fraction of the samples, and elsewhere one class too
-    high.
-    """
+    """Teachers that are right on the given share of samples, and one class too high elsewhere."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (total,), generator=generator)
     predicted, confidence = {}, {}

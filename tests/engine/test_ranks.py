@@ -1,6 +1,4 @@
-"""1, 2 and 4 processes with one global batch draw the same teachers and make the same θ and the
-same students.
-"""
+"""1, 2 and 4 processes with one global batch draw the same teachers, and end with equal weights."""
 
 import itertools
 import os

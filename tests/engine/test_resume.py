@@ -14,9 +14,7 @@ FILES = ('candidates.json', 'theta.csv')
 
 @pytest.fixture(autouse=True)
 def weights_only(monkeypatch):
-    """Every load is weights-only, whatever MMEngine asks for, from torch 2.4 on (compat says
-    why).
-    """
+    """Every load is weights-only from torch 2.4 on, whatever MMEngine asks for (see compat.py)."""
     if tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 4):
         load = torch.load
         monkeypatch.setattr(
@@ -25,9 +23,7 @@ def weights_only(monkeypatch):
 
 
 def by_iteration(work, **options):
-    """14 iterations, a checkpoint every third: neither rounds of 5 nor upper rounds of 3 × 2 end
-    there.
-    """
+    """14 iterations, a checkpoint every third: no round of 5 and no upper round of 6 ends there."""
     cfg = by_epoch(work)
     upper = cfg.train_cfg.upper_dataloader
     cfg.pop('train_cfg')

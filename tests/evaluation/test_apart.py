@@ -1,6 +1,4 @@
-"""Independent runs give what lanes side by side give, whatever they run on and whatever interrupts
-them.
-"""
+"""Independent runs give what lanes side by side give, on any executor, interrupted or not."""
 
 import io
 import json
@@ -209,9 +207,7 @@ def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, en
 def test_what_was_killed_goes_on_by_the_same_command_under_another_executor_too(
     search, fanned, tmp_path, capfd, monkeypatch
 ):
-    """One run is there, of two local ones one is killed; Slurm, faked, goes on with it, and all is
-    collected.
-    """
+    """One run is done; of two local ones one is killed; a fake Slurm goes on with it."""
     work_dir = few(search, tmp_path / 'work')
     shutil.copytree(fanned[0] / 'runs' / 'cat2-seed0', work_dir / 'runs' / 'cat2-seed0')
     (work_dir / 'hold_cat1-seed0').touch()

@@ -1,6 +1,4 @@
-"""What is planned from a search's files, what is wrong with them, and what is collected, without a
-training.
-"""
+"""What is planned from a search's files, what is wrong with them, what is collected."""
 
 import io
 import json
@@ -240,9 +238,7 @@ def seeds(fanout_search, tmp_path):
 
 
 def test_several_seeds_choose_by_the_mean_on_val(seeds):
-    """cat2 (45 on val) is chosen over cat1 (40), which is ahead on test and in seed 0; its student
-    is of seed 1.
-    """
+    """cat2 (45 on val) wins over cat1 (40), which leads on test and in seed 0."""
     work_dir, plan, runs, numbers = seeds
     collected, results = collect(plan, runs), read(work_dir, 'results.json')
     assert collected == read_results(str(work_dir / 'results.json'))
@@ -320,9 +316,7 @@ def test_the_table():
 
 
 def test_what_is_left():
-    """b has 360 × 2 s left, c is taken to need 480 × 2 s, d 240 × 2 s, f 60 × 2 s, one at a time is
-    known to run.
-    """
+    """One at a time: b has 360 × 2 s left; c takes 480 × 2 s, d 240 × 2 s, f 60 × 2 s."""
     assert remaining(rows()) == (360 + 480 + 240 + 60) * 2
     assert remaining([Row('a')]) is None
     assert remaining([]) is None

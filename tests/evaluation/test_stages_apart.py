@@ -32,9 +32,7 @@ def test_a_test_of_a_search_checkpoint_starts_no_evaluation(tmp_path):
 
 
 def test_an_evaluation_of_other_candidates_is_not_resumed(tmp_path):
-    """Search A ends; search B goes to the same folder, is cut off, and goes on: its students are
-    its own.
-    """
+    """Search A ends; search B, in the same folder, is cut off and goes on with its own students."""
     work = tmp_path / 'work'
     short = {'custom_hooks.0.num_candidates': 1, 'custom_hooks.0.single_teachers': False}
     run(search_config(work, **short))
@@ -90,9 +88,7 @@ def test_a_run_that_could_not_be_repeated_is_an_error(tmp_path, randomness):
 
 @MODELS.register_module(force=True)
 class DrawingConnector(nn.Module):
-    """Multiplies the logits by random numbers, as MMRazor's masking connectors do; its weight is
-    random, too.
-    """
+    """Multiplies the logits by random numbers, as MMRazor's masking connectors do."""
 
     def __init__(self) -> None:
         super().__init__()

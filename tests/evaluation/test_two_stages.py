@@ -1,6 +1,4 @@
-"""The whole of it through MMEngine's Runner: search, candidates, evaluation, choice, export,
-report.
-"""
+"""All of it through MMEngine's Runner: search, candidates, evaluation, choice, export, report."""
 
 import copy
 import csv
@@ -76,9 +74,7 @@ def logits(student, images) -> torch.Tensor:
 
 
 def in_search_order(cfg) -> None:
-    """MMEngine sorts the keys of the configs that it dumps; a draw depends on the order of the
-    teachers.
-    """
+    """MMEngine sorts the keys of configs that it dumps; draws depend on the order of teachers."""
     by_name = cfg.model.pop('teachers')
     cfg.model.teachers = {name: by_name[name] for name in TEACHERS}
 

@@ -1,6 +1,4 @@
-"""Batched crop and flip against MMPretrain's transforms and plain loops; the numbers they are drawn
-from.
-"""
+"""Batched crop and flip against MMPretrain's transforms and plain loops; their random numbers."""
 
 import itertools
 from unittest import mock
@@ -72,9 +70,7 @@ def test_every_offset_and_flip_as_mmpretrain(way, device):
 
 
 def test_mmpretrains_own_draws():
-    """Its transforms run as they are, from NumPy's generator; the offsets they drew are handed to
-    ours.
-    """
+    """Its transforms run unchanged, on NumPy's generator; ours get the offsets that they drew."""
     crop, turn, drawn = RandomCrop(crop_size=32, padding=4), RandomFlip(prob=0.5), []
     images, theirs = random_images(64, 3, 32, 32), []
     np.random.seed(3)  # noqa: NPY002 - the generator that MMPretrain draws from

@@ -1,6 +1,4 @@
-"""∂L/∂α of the relaxed objective (eq. 3) against finite differences in float64 and θ ⊙ (g − ⟨θ,
-g⟩).
-"""
+"""∂L/∂α of the relaxed objective (eq. 3) against finite differences and θ ⊙ (g − ⟨θ, g⟩)."""
 
 from dataclasses import replace
 
@@ -157,9 +155,7 @@ def test_the_gradient_sums_to_zero_and_vanishes_where_the_teachers_agree():
 
 @pytest.mark.parametrize('mix', ['outputs', 'losses'])
 def test_two_losses_add_up(mix):
-    """Losses of a distiller are summed; entries without 'loss' in their name are statistics, and
-    are not.
-    """
+    """A distiller's losses are summed; entries without 'loss' in their name are statistics."""
     cfg = kd_distiller_cfg()
     mapping = cfg['loss_forward_mappings']['loss_kl']
     kind = dict(type='KLDivergence', teacher_detach=False)

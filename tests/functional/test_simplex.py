@@ -100,9 +100,7 @@ def test_rank_weights_are_ranks_over_their_sum(scores, ranks):
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=8))
 def test_rank_weights_count_pairs(scores):
-    """Rank = 1 + those below + half of the other ties; the sum of ranks is n (n + 1) / 2 whatever
-    the ties.
-    """
+    """Rank = 1 + those below + half of the other ties; ranks sum to n (n + 1) / 2."""
     n = len(scores)
     ranks = [
         1 + sum((b < a) + 0.5 * (b == a) for j, b in enumerate(scores) if j != i)

@@ -1,6 +1,4 @@
-"""The rivals' weights against plain loops, and AEKD's problem against its optimality conditions and
-a grid.
-"""
+"""The rivals' weights against plain loops; AEKD's problem against its KKT conditions and a grid."""
 
 import itertools
 import math
@@ -86,9 +84,7 @@ def test_kd_gradients_are_autograds():
 @pytest.mark.parametrize('bound', [0.4, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize('n', [3, 5])
 def test_min_norm_weights_are_optimal(n, bound, scale):
-    """KKT: feasible; the gradient 2Ga is one value λ where 0 < a < C, at least λ where a = 0, at
-    most λ where a = C.
-    """
+    """KKT: feasible; 2Ga is one value λ where 0 < a < C, >= λ where a = 0, <= λ where a = C."""
     for seed in range(5):
         gradients = made(n, 8, seed=seed, scale=scale)
         a = min_norm_weights(gradients, bound)

@@ -55,7 +55,8 @@ class SharedDynaKD(DynaKD):
     """One process computes the students' layers as two would: each on its share of the batch.
 
     Under autocast a weight's gradient is rounded once a call, so that here it is rounded as often,
-    and of the same samples, as on two processes."""
+    and of the same samples, as on two processes.
+    """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -82,7 +83,8 @@ class RankWitness(Hook):
     """Saves what a process saw and made to ``rank{r}.pth`` of the stage's work dir.
 
     That is its weights; the samples of each training and each validation batch; and who was drawn
-    for each, by lane: ``{sample: (teachers, weights of the loss)}``, a list a step."""
+    for each, by lane: ``{sample: (teachers, weights of the loss)}``, a list a step.
+    """
 
     def __init__(self) -> None:
         self.ids, self.upper_ids, self.draws = [], [], {}

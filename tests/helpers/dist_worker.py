@@ -5,6 +5,7 @@ all variants by default.
 """
 
 import functools
+import gc
 import multiprocessing
 import os
 import socket
@@ -129,6 +130,7 @@ def main(folder: Path, names: list[str]) -> None:
         [on(world, table) for world in WORLDS]
         return
     train(searched(folder / 'first', 'the paper', 1), 1)  # what it imports late, all have
+    gc.freeze()
     whole = functools.partial(resumption, folder, 'whole', cut=None)
     for world in WORLDS:
         cuts = [

@@ -1,9 +1,9 @@
-"""Stands for sbatch, squeue, srun and scontrol on a machine without Slurm, by the name that it is
-called by.
+"""Stands for sbatch, squeue, srun and scontrol on a machine without Slurm, by its file name.
 
 It really runs what it is given, one task of an array after the other. Its state is in the folder
 FAKE_SLURM: a file ``<array>_<place>`` holds the state of a task in the queue; ``argv`` every
-command line; ``down`` makes squeue fail."""
+command line; ``down`` makes squeue fail.
+"""
 
 import json
 import os

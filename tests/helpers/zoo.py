@@ -3,7 +3,8 @@
 The figures are those of the public code itself, with 100 classes: CRD
 (github.com/HobbitLong/RepDistiller; mdistiller's networks give the same ones), pytorch-cifar-models
 (github.com/chenyaofo/pytorch-cifar-models, here "pcm") and torchdistill
-(github.com/yoshitomo-matsubara/torchdistill)."""
+(github.com/yoshitomo-matsubara/torchdistill).
+"""
 
 import numpy as np
 import torch
@@ -339,9 +340,7 @@ def public_names(model, head):
 
 
 def planted(shapes):
-    """Values for every weight, drawn in the order of the sorted public names by numpy's stream that
-    never changes.
-    """
+    """Values for every weight, in the order of sorted public names, by numpy's fixed stream."""
     stream, state = np.random.RandomState(0), {}
     for key in sorted(shapes):
         shape = tuple(shapes[key])

@@ -1,6 +1,4 @@
-"""What the command-line tools do to a config before the Runner sees it, and what the launcher says
-at the end.
-"""
+"""What the tools do to a config before the Runner sees it; what the launcher says at the end."""
 
 import datetime
 import importlib.util

@@ -23,9 +23,7 @@ sys.exit(3 if sys.argv[1] == 'fail.py' else 0)
 
 @pytest.fixture
 def srun(tmp_path, monkeypatch):
-    """Runs the script, beside a train.py that notes what it is given; returns its exit status and
-    srun's words.
-    """
+    """Runs the script beside a train.py that notes its arguments; exit status and srun's words."""
     fake_slurm.install(tmp_path / 'bin')
     (tmp_path / 'tools').mkdir()
     shutil.copy(CHECKOUT / 'tools' / 'slurm_train.sh', tmp_path / 'tools')

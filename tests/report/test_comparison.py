@@ -57,9 +57,7 @@ def test_one_seed_has_no_interval():
 
 
 def test_dynakd_is_the_lane_chosen_on_val_in_each_seed():
-    """Not the best on test (cat2 with 60 in seed 0, cat1 with 70 in seed 1), nor one lane
-    throughout.
-    """
+    """Not the best on test (cat2 with 60 in seed 0, cat1 with 70 in seed 1)."""
     ours = compare(RUNS)[0]
     assert ours.method == OURS
     assert ours.test == (48, 52, 50)

@@ -1,6 +1,4 @@
-"""mmdynakd study: assistants, both runs of a seed, the table; what is finished is not run
-again.
-"""
+"""mmdynakd study: assistants, both runs of a seed, the table; finished runs are not repeated."""
 
 from pathlib import Path
 from unittest import mock
@@ -117,9 +115,7 @@ def test_ranks_are_those_of_the_first_run(done):
 
 
 def test_a_method_of_the_later_run_is_that_of_the_first(done, tmp_path):
-    """Batches, augmentation, draws and the student's start are one for both runs, whatever their
-    teachers.
-    """
+    """Both runs have the same batches, augmentations, draws and start, whatever their teachers."""
     work, _ = done
     cfg = config(work)
     lanes = dict(

@@ -1,6 +1,4 @@
-"""candidates.json and results.json: what may be in them, and one error, with file, entry and key,
-for all else.
-"""
+"""candidates.json and results.json: what may be in them; else one error: file, entry and key."""
 
 import copy
 import json

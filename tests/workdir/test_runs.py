@@ -296,9 +296,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, fault):
 
 
 def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
-    """The third checkpoint does not fit: one error; with room again, the same command ends as it
-    would have.
-    """
+    """The third checkpoint does not fit: one error. With room again, the same command goes on."""
 
     def config(name: str) -> Config:
         cfg = by_epoch(tmp_path / name)

@@ -1,10 +1,9 @@
-"""What mmdynakd's CheckpointHook saves beside MMEngine's; that it survives a kill is in
-test_kills.py.
-"""
+"""What mmdynakd's CheckpointHook saves beside MMEngine's; test_kills.py shows what survives."""
 
 import uuid
 from unittest import mock
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -22,6 +21,7 @@ def layouts(cfg) -> tuple[int, Runner]:
     return laid_out.call_count, runner
 
 
+@pytest.mark.slow
 def test_the_config_is_not_laid_out_anew_for_each_checkpoint(tmp_path):
     once, runner = layouts(search_config(tmp_path / 'one', **{'train_cfg.max_epochs': 1}))
     assert once > 0  # at the start, for the log and the dump

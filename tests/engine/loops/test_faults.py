@@ -1,6 +1,4 @@
-"""Runs with faults: what is skipped never was, what is said names it, and a run that only skips
-stops.
-"""
+"""Runs with faults: skipped steps leave no trace, messages name them, endless skipping stops."""
 
 import re
 from types import SimpleNamespace
@@ -28,9 +26,7 @@ def ids(batch):
 
 
 def absent(monkeypatch, steps):
-    """Makes those steps that hold the bad image as if they had not come, but for the draws and the
-    counts.
-    """
+    """Undoes the steps that hold the bad image, all but their draws and counts."""
     train_step = DynaKD.train_step
 
     def step(self, data, optim_wrapper):
@@ -74,9 +70,7 @@ def test_a_bad_image_costs_its_steps_and_nothing_else(tmp_path, said, monkeypatc
 
 
 def test_both_stages_with_bad_images_and_an_interruption_end_as_one(tmp_path, said):
-    """Training and validation images: counted in results.json and over a resumption,
-    candidates.json has numbers.
-    """
+    """Bad images are counted in results.json, also over a resumption."""
 
     def config(name, **options):
         return search(tmp_path / name / 'work', [BAD], [3], evaluate=True, **options)

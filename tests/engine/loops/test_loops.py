@@ -20,9 +20,7 @@ from mmdynakd.models import DynaKD
 
 
 class Notes(Hook):
-    """The images (and θ) of every lower step, in order; those of the upper steps come in by
-    ``spy``.
-    """
+    """The images (and θ) of every lower step, in order; ``spy`` adds those of the upper steps."""
 
     def __init__(self) -> None:
         self.events: list[SimpleNamespace] = []

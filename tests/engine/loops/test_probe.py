@@ -1,6 +1,4 @@
-"""Teachers are looked at before the first step: broken ones are named, and nothing else is
-different.
-"""
+"""A look at the teachers before the first step: it names broken ones and changes nothing."""
 
 import random
 

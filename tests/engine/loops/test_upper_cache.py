@@ -20,9 +20,7 @@ def search(work, **options):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Images of the validation split that teachers ran on: the batch with which an upper step and
-    the computing of records begin.
-    """
+    """Images of the validation split that teachers ran on, in upper steps and for their records."""
     seen, compute, ran = [], TeacherEnsemble._compute, TeacherEnsemble.run
     begun = []
 

@@ -1,6 +1,4 @@
-"""Worker processes of data loaders: what they serve does not depend on when they were started, or
-on who died.
-"""
+"""Workers of data loaders: what they serve depends neither on their start nor on who died."""
 
 import os
 import random
@@ -29,9 +27,7 @@ def impatient(monkeypatch) -> None:
 
 
 class Noise(Dataset):
-    """Draws from every generator that an augmentation may draw from; a worker kills itself at
-    ``fatal``, once.
-    """
+    """Draws from every generator an augmentation may use; a worker dies at ``fatal``, once."""
 
     def __init__(self, fatal: int | None = None, mark: str = '', times: int = 1) -> None:
         self.fatal, self.mark, self.times = fatal, mark, times

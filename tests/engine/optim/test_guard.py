@@ -199,9 +199,7 @@ def test_an_accumulated_upper_step_is_spoiled_likewise():
 
 
 class CountingScaler:
-    """Stands for AMP's GradScaler: takes no step with a gradient that is not finite, and lowers its
-    scale.
-    """
+    """Stands for AMP's GradScaler: skips infinite gradients, and lowers its scale."""
 
     def __init__(self) -> None:
         self.factor, self.steps = 2.0, 0

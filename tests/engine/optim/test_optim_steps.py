@@ -64,9 +64,7 @@ def test_lanes_step_after_all_of_the_backward():
 
 
 def trained(counts, batches, upper=(), theta=None):
-    """A search after lower steps on ``batches`` and upper ones on ``upper``, by SGD of the lanes'
-    own counts.
-    """
+    """A search after lower steps on ``batches`` and upper ones on ``upper``, by SGD."""
     model = built(dynakd_cfg(1, selection=dict(probs='t0')) if not upper else dynakd_cfg(3))
     optim = bilevel(
         model, lr=0.1, theta=dict(optimizer=SGD, **(theta or {})), accumulative_counts=counts

@@ -1,6 +1,4 @@
-"""Engines with commands that train nothing: they run each job once, in its place, and say how it
-ended.
-"""
+"""Executors with commands that train nothing: each job runs once; its end is told."""
 
 import json
 import os

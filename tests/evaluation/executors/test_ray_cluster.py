@@ -50,9 +50,7 @@ def ancestors(pid: int) -> list[int]:
 
 
 def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
-    """Two of three runs are held in their midst, one a node. The second node is killed; then all go
-    on.
-    """
+    """Two of three runs are held, one a node. The second node is killed; then all go on."""
     work_dir, node = few(fanout_search, tmp_path / 'work'), cluster.add_node(**NODE)
     for name in FEW:
         (work_dir / f'hold_{name}').touch()

@@ -1,6 +1,4 @@
-"""DynaKD: eq. 4, who moves in which step, and equality with MMRazor, MMPretrain and solo runs, bit
-for bit.
-"""
+"""DynaKD: eq. 4, who moves when, bit-for-bit equality with MMRazor, MMPretrain and solo runs."""
 
 import copy
 
@@ -35,9 +33,7 @@ def drawn(step, seed=0):
 
 
 def train(model, optim, steps=6, upper=True):
-    """``steps`` lower steps, each after an upper one; the global generator stands where a solo run
-    would have it.
-    """
+    """``steps`` lower steps, each after an upper one; the global generator is as in a solo run."""
     for step in range(steps):
         if upper and model.searched:
             model.upper_step(made_batch(seed=100 + step), optim)

@@ -27,9 +27,7 @@ ALPHA = torch.tensor([0.7, -0.4, 0.1], dtype=torch.float64)
 
 
 def searching(student=None, mix='outputs', distiller=None, **selection):
-    """A float64 search away from the uniform θ, with a batch for the upper and one for the virtual
-    step.
-    """
+    """A float64 search away from the uniform θ, with a batch for the upper and the virtual step."""
     cfg = dynakd_cfg(
         3,
         student,
@@ -65,9 +63,7 @@ def numeric(lane, function):
 
 
 def weights_of(lane, batch):
-    """The mix's weights by teacher, written out: softmax of α / t, of a sample's class, under
-    Gumbel noise.
-    """
+    """The mix's weights by teacher, written out: softmax of α / t of a class, with noise."""
     selection = lane.selection
     logits = torch.log_softmax(selection.alpha.data / selection.temperature, -1)
     if selection.num_classes:
@@ -142,9 +138,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize('n', [1, 2, 5])
 def test_unrolled_on_a_quadratic_problem(n):
-    """L_train = ½‖w − Aθ‖², L_val = ½‖w − b‖²: w' = w − ξ(w − Aθ), so that dL_val/dθ = ξ Aᵀ(w' −
-    b).
-    """
+    """L_train = ½‖w − Aθ‖², L_val = ½‖w − b‖²: w' = w − ξ(w − Aθ), dL_val/dθ = ξ Aᵀ(w' − b)."""
     generator = torch.Generator().manual_seed(n)
     made = [
         torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -241,9 +235,7 @@ def test_the_virtual_step_moves_nothing():
 
 
 def test_unrolled_prefers_the_teacher_that_helps_the_labels():
-    """First order rewards the teacher that the student is close to; unrolled rewards what lowers
-    the label loss.
-    """
+    """First order rewards the teacher nearest to the student; unrolled, the label loss."""
     model = built(dynakd_cfg(2, student_loss_weight=0.0)).double()
     lane = model.lanes['search']
     val = upper_batch(model, made_batch(12, seed=1))

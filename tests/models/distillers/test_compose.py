@@ -1,6 +1,4 @@
-"""Every config of configs/compose: a real search step, a real evaluation step, MMRazor's own loss,
-θ's gradient.
-"""
+"""Each config of configs/compose: search and evaluation steps, MMRazor's loss, θ's gradient."""
 
 import copy
 import logging
@@ -31,9 +29,7 @@ DEPTHS = dict(
 
 
 def model_config(name: str, folder: Path | None = None) -> dict:
-    """The config's model; teachers without checkpoints, small where the distiller reads no block of
-    theirs.
-    """
+    """The config's model; teachers without checkpoints, small where no block of theirs is read."""
     cfg = Config.fromfile(CHECKOUT / 'configs' / 'compose' / f'{name}.py')
     model = cfg.model.to_dict()
     for teacher, entry in model['teachers'].items():
@@ -87,9 +83,7 @@ def images(seed: int, first_row: int = 0) -> dict:
 
 
 def ready(name: str):
-    """A float64 model after one lower step: memory banks, and their normalisation constants, are
-    set.
-    """
+    """A float64 model after one lower step: memory banks and their constants are set."""
     model = built(model_config(name)).double()
     model.train_step(images(9), bilevel(model, lr=1e-3))
     model.train_step(images(8), bilevel(model, lr=1e-3))
@@ -128,9 +122,7 @@ def test_a_search_takes_both_steps(searched):
 
 
 def test_an_evaluation_takes_a_step_by_its_fixed_theta(searched):
-    """The drawn teacher's distiller alone teaches; its connectors train, those of the others do
-    not.
-    """
+    """Only the drawn teacher's distiller teaches: its connectors train, the others do not."""
     name, _ = searched
     cfg = model_config(name)
     teachers = list(cfg['teachers'])
@@ -153,9 +145,7 @@ def test_an_evaluation_takes_a_step_by_its_fixed_theta(searched):
 
 
 def reference(model, name: str, teacher: str, batch) -> dict:
-    """MMRazor's distiller alone, built from the same config, with the same connectors and memory,
-    on copies.
-    """
+    """MMRazor's distiller by itself, of the same config, on copies of connectors and memory."""
     lane = model.lanes['search']
     cfg = model_config(name)['distiller']
     cfg = copy.deepcopy(cfg if 'distill_losses' in cfg else cfg[teacher])
@@ -278,9 +268,7 @@ def test_paraphrasers_are_trained_and_taken_up(tmp_path):
 
 
 def test_ofd_margins_are_those_of_each_teacher(tmp_path):
-    """The mean of the negative part of N(bias, weight²), channel by channel, of the BatchNorm in
-    the checkpoint.
-    """
+    """The mean of the negative part of N(bias, weight²), by channel, of the BatchNorm."""
     cfg = model_config('ofd_r20_cifar100')
     teacher = MODELS.build(
         dict(cfg['teachers']['resnet32']['model'], type='mmpretrain.ImageClassifier')

@@ -1,6 +1,4 @@
-"""All of MMRazor's losses and connectors give θ the right gradient through mixed outputs, but for
-those listed.
-"""
+"""θ's gradient through mixed outputs is right for all of MMRazor's losses but those listed."""
 
 import copy
 import importlib
@@ -74,9 +72,7 @@ def contrast(loss, student):
 
 
 def is_right(teacher: torch.Tensor, loss) -> bool:
-    """Whether autograd has a gradient by the teacher, and it is that of central differences along
-    three directions.
-    """
+    """Whether autograd has a gradient by the teacher that equals central differences."""
     teacher = teacher.requires_grad_()
     value = loss(teacher)
     gradient = (

@@ -1,6 +1,4 @@
-"""Configs of configs/compose that are more than a model, run by the Runner: CRD's data, and both
-stages of FT.
-"""
+"""Configs of configs/compose that need a Runner: CRD's data, and both stages of FT."""
 
 import torch
 from mmengine.config import Config
@@ -8,9 +6,7 @@ from runs import CHECKOUT, run, weights
 
 
 def small(name: str, work_dir) -> Config:
-    """The shipped config on digits (8x8 images): 32 to train, 16 others, one epoch; untrained
-    teachers.
-    """
+    """The shipped config on digits (8x8): 32 to train, 16 others, one epoch; untrained teachers."""
     cfg = Config.fromfile(CHECKOUT / 'configs' / 'compose' / f'{name}.py')
     for teacher in cfg.model.teachers.values():
         teacher.checkpoint = None

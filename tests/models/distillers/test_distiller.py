@@ -1,6 +1,4 @@
-"""CategoricalDistiller: MMRazor's own losses, of the teacher drawn or of the relaxed one; and its
-errors.
-"""
+"""CategoricalDistiller: MMRazor's own losses, of the drawn teacher or the relaxed one; errors."""
 
 import copy
 from types import SimpleNamespace
@@ -76,9 +74,7 @@ def drawn(seen, teacher, scale=1.0):
 
 
 def reference(seen, teacher, cfg):
-    """MMRazor's distiller alone on the student and one teacher: recorded, compared, by MMRazor's
-    own code.
-    """
+    """MMRazor's distiller on the student and one teacher, recorded and compared by its own code."""
     own = MODELS.build(dict(copy.deepcopy(cfg), type='mmrazor.ConfigurableDistiller'))
     student, network = copy.deepcopy(seen.student), copy.deepcopy(seen.networks[teacher])
     own.prepare_from_student(student)

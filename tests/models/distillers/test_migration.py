@@ -1,6 +1,4 @@
-"""docs/compose.md shows how a MMRazor config becomes a DynaKD config: the very diff that it shows
-is run here.
-"""
+"""docs/compose.md shows how a MMRazor config becomes a DynaKD config: its very diff runs here."""
 
 import copy
 import re

@@ -166,9 +166,7 @@ def test_features_of_a_share_are_zero_elsewhere():
 
 
 def test_one_hot_a_sample_is_the_single_teacher_exactly():
-    """Every sample draws the same teacher: weights and BatchNorm end where one draw a step takes
-    them.
-    """
+    """Every sample draws the same teacher: weights and BatchNorm end as with one draw a step."""
     ends = []
     for extra in ({}, dict(granularity='sample')):
         model = built(

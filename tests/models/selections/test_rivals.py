@@ -1,6 +1,4 @@
-"""Each rival as a lane: its whole loss and the student's gradient against the paper's formula, by a
-plain loop.
-"""
+"""Each rival as a lane: its whole loss and gradient against the paper's formula in a plain loop."""
 
 import copy
 import itertools
@@ -177,9 +175,7 @@ def test_aekd_is_its_formula(seed):
 
 
 def feature_distiller(channels):
-    """CA-MKD whole: KL of the logits and, behind a connector a teacher, the squared distance of the
-    last features.
-    """
+    """Whole CA-MKD: KL of the logits, and squared distances of last features behind connectors."""
     cfg = copy.deepcopy(UNREDUCED)
     for recorders in (cfg['student_recorders'], cfg['teacher_recorders']):
         recorders['feature'] = dict(type='ModuleOutputs', source='backbone.conv2')
@@ -203,9 +199,7 @@ def feature_distiller(channels):
 
 
 def test_camkds_feature_part_is_its_formula():
-    """Weights from each teacher's classifier on the student's feature, behind that teacher's
-    connector.
-    """
+    """Weights from each teacher's classifier on the student's feature, behind its connector."""
     channels = dict(t0=6, t1=8, t2=4)
     teachers = {name: teacher_cfg(channels=width) for name, width in channels.items()}
     distiller = {name: feature_distiller(width) for name, width in channels.items()}

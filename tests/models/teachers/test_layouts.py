@@ -263,11 +263,11 @@ class VisionTransformerLike(torch.nn.Module):
 
 @pytest.fixture
 def timm_classifier():
-    """MMPretrain's ``TimmClassifier`` around a stand-in for a timm network: timm need not be
-    installed.
+    """MMPretrain's ``TimmClassifier`` around a stand-in for a timm network, without timm.
 
     Its ``__init__`` asks for timm; the rest is the true one, with the hooks that hide ``model.`` in
-    its state dict."""
+    its state dict.
+    """
     model = TimmClassifier.__new__(TimmClassifier)
     super(TimmClassifier, model).__init__(
         data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor')

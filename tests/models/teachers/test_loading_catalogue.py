@@ -1,6 +1,4 @@
-"""Every public teacher of ``configs/_base_/teachers``: it builds, and a file in its public layout
-loads strictly.
-"""
+"""Every teacher of ``configs/_base_/teachers`` builds, and its public layout loads strictly."""
 
 import copy
 import re
