@@ -12,10 +12,7 @@ import griffe
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGE = CHECKOUT / 'docs' / 'reference.md'
-# ruff lays out Python in Markdown too, and would undo what docstrings lay out by hand.
-HEAD = """<!-- fmt: off -->
-
-# Reference
+HEAD = """# Reference
 
 Every public class and function, by room and file. Written by `make reference` from the
 docstrings; the tests run the examples.
