@@ -46,7 +46,7 @@ lock: $(UV)  ## requirements/dev.lock anew from dev.in; ARGS=--upgrade for newer
 	    $(ARGS) requirements/dev.in --output-file requirements/dev.lock
 
 clean:  ## remove the environment and all caches; not work_dirs, not data
-	rm -rf $(VENV) .nox .pytest_cache .ruff_cache .hypothesis *.egg-info build
+	rm -rf $(VENV) .nox .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):
