@@ -28,7 +28,7 @@ INSTALL_REQUIRES = [
     'scipy',
     # MMRazor's, declared
     'ordered-set',
-    'filelock',
+    'filelock>=4.1',
     'matplotlib',
     'msgspec',
     'numpy',
