@@ -32,7 +32,7 @@ def train(cfg: Config, resume: str | None = None, fresh: bool = False) -> None:
         RunError: the work dir cannot take this run, or cannot be written to any longer.
 
     Examples:
-        ``train(read_config('configs/demo/demo_digits.py'))``, with its ``work_dir`` set.
+        ``train(read_config('configs/dynakd_digits.py'))``, with its ``work_dir`` set.
     """
     hooks = cfg.setdefault('default_hooks', {})
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
