@@ -1,6 +1,5 @@
 # mmdynakd train configs/compose/crd_r20_cifar100.py
-# CRD: contrast with one memory bank per teacher, 51 MB each in GPU memory and checkpoints. Its
-# rows 0..44,999 are train's images, the 5,000 after them val's.
+# CRD: one memory bank of 51 MB per teacher; its last 5,000 rows are val's images.
 _base_ = '../_base_/compose_features.py'
 
 
@@ -26,6 +25,6 @@ def _contrast(dataset, first_row):
 model = dict(distiller=dict(_delete_=True, resnet8x4=_distiller(256), resnet32=_distiller(64),
                             resnet14=_distiller(64)))
 train_dataloader = dict(dataset=_contrast({{_base_.train_dataloader.dataset}}, 0))
-train_cfg = dict(upper_dataloader=dict(
-    dataset=_contrast({{_base_.upper_dataloader.dataset}}, 45000)))
+_val = _contrast({{_base_.upper_dataloader.dataset}}, 45000)
+train_cfg = dict(upper_dataloader=dict(dataset=_val))
 default_hooks = dict(checkpoint=dict(interval=20))  # the banks of all lanes: about a gigabyte
