@@ -111,6 +111,7 @@ def test_connectors_that_some_ranks_do_not_use_are_an_error():
         sync_bn=True,
     )
     with pytest.raises(
-        ValueError, match="sync_bn does not go with a distiller per teacher and granularity='sample'"
+        ValueError,
+        match="sync_bn does not go with a distiller per teacher and granularity='sample'",
     ):
         built(cfg)
