@@ -42,7 +42,9 @@ def fresh(code: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    'before', ['', 'import mmengine, mmcv, torch; '], ids=['first', 'after mmengine']
+    'before',
+    ['', pytest.param('import mmengine, mmcv, torch; ', marks=pytest.mark.slow)],
+    ids=['first', 'after mmengine'],
 )
 def test_mmrazor_imports_in_a_fresh_interpreter_and_mmcv_keeps_its_version(before):
     done = fresh(
@@ -63,7 +65,11 @@ OURS = (
 
 
 @pytest.mark.parametrize('module', ['mmdynakd', 'mmdynakd.models'])
-@pytest.mark.parametrize('before', ['', OURS], ids=['as installed', 'our warnings are errors'])
+@pytest.mark.parametrize(
+    'before',
+    ['', pytest.param(OURS, marks=pytest.mark.slow)],
+    ids=['as installed', 'our warnings are errors'],
+)
 def test_an_import_says_nothing(module, before):
     done = fresh(f'{before}import {module}')
     assert done.returncode == 0, done.stderr[-2000:]

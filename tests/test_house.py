@@ -1,6 +1,7 @@
 """Only mmdynakd/compat knows private names of other packages."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -30,6 +31,7 @@ def files():
     return [path for path in found if path.parts[0] != 'compat']
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse((HOUSE / path).read_text(encoding='utf-8'))
 
@@ -127,11 +129,16 @@ def test_an_own_or_a_public_name_is_not(line):
     assert private_names(module, defined(module)) == []
 
 
+@functools.cache
+def own_names() -> set[str]:
+    """Names that any file of the package defines."""
+    return set().union(*(defined(tree(path)) for path in files()))
+
+
 @pytest.mark.parametrize('path', files(), ids=str)
 def test_only_compat_reads_private_names(path):
-    of_package = set().union(*(defined(tree(other)) for other in files()))
     allowed = {name for _, name in UNAVOIDABLE}
-    found = private_names(tree(path), of_package - allowed)
+    found = private_names(tree(path), own_names() - allowed)
     assert [name for name in found if name.split('.')[-1] not in allowed] == []
 
 
