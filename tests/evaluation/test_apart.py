@@ -188,7 +188,7 @@ def test_two_workers_never_train_in_one_folder(search, tmp_path, monkeypatch, en
         threading.Event().wait(0.5)
         seen.append(lines(tmp_path / 'work', f'starts_{wanted.name}'))
         if ends_it:
-            noted = dict(_note(worker_module.assigned(wanted.folder)[0]), finished=True)
+            noted = dict(_note(wanted.config), finished=True)
             Path(wanted.folder, 'run.json').write_text(json.dumps(noted))
         first.kill()
 
