@@ -88,7 +88,7 @@ def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
     assert written['lanes'] == [
         row for row in beside['lanes'] if row['name'] in ('cat1', 'cat2', 'ce')
     ]
-    assert results['selected'] == beside['selected']
+    assert written['selected'] == beside['selected']
 
 
 def test_tries_are_bounded_and_failures_are_not_tried_again(cluster, tmp_path):
