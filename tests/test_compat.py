@@ -64,7 +64,9 @@ OURS = (
 )
 
 
-@pytest.mark.parametrize('module', ['mmdynakd', 'mmdynakd.models'])
+@pytest.mark.parametrize(
+    'module', ['mmdynakd', pytest.param('mmdynakd.models', marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     'before',
     ['', pytest.param(OURS, marks=pytest.mark.slow)],
@@ -119,6 +121,7 @@ def test_a_repair_runs_around_the_import_that_it_waits_for(tmp_path, monkeypatch
     assert said == ['before', 3] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(TORCH < (2, 0), reason='the true module works on torch 1.13')
 def test_pickle_finds_names_of_torch_before_it_meets_the_stand_in():
     done = fresh(
