@@ -14,7 +14,7 @@ FILES = ('candidates.json', 'theta.csv')
 
 @pytest.fixture(autouse=True)
 def weights_only(monkeypatch):
-    """Every load is weights-only from torch 2.4 on, whatever MMEngine asks for (see compat.py)."""
+    """Every load is weights-only from torch 2.4 on, whatever MMEngine asks for (see compat)."""
     if tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 4):
         load = torch.load
         monkeypatch.setattr(

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from fanout_runs import searched
+from apart_runs import searched
 from runs import CHECKOUT
 
 
@@ -14,7 +14,7 @@ def one_thread(monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    monkeypatch.setenv('FANOUT_TEST', 'quick')
+    monkeypatch.setenv('APART_TEST', 'quick')
     monkeypatch.setenv(
         'PYTHONPATH', os.pathsep.join([str(CHECKOUT), str(CHECKOUT / 'tests' / 'helpers')])
     )
@@ -23,9 +23,9 @@ def one_thread(monkeypatch):
 
 
 @pytest.fixture(scope='session')
-def fanout_search(tmp_path_factory):
+def apart_search(tmp_path_factory):
     """The work dir of a search and its evaluation, seven lanes side by side."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield searched(tmp_path_factory.mktemp('fanout') / 'work')
+    yield searched(tmp_path_factory.mktemp('apart') / 'work')
     torch.set_num_threads(threads)

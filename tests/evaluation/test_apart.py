@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fake_slurm
 import pytest
-from fanout_runs import FEW, assert_lanes_equal, copy_search, few, lines, searched
+from apart_runs import FEW, assert_lanes_equal, copy_search, few, lines, searched
 from jobs import until
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
@@ -54,8 +54,8 @@ class Here:
 
 
 @pytest.fixture(scope='module')
-def search(fanout_search):
-    return fanout_search
+def search(apart_search):
+    return apart_search
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fanout_runs import copy_search, few
+from apart_runs import copy_search, few
 from runs import TEACHERS, read, same, weights
 
 from mmdynakd.errors import UserError
@@ -71,10 +71,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize('case', WRONG)
-def test_wrong_candidates_are_one_error_before_anything_starts(fanout_search, tmp_path, case):
+def test_wrong_candidates_are_one_error_before_anything_starts(apart_search, tmp_path, case):
     edit, words = WRONG[case]
     work_dir = tmp_path / 'work'
-    copy_search(fanout_search, work_dir)
+    copy_search(apart_search, work_dir)
     if callable(edit):
         found = read(work_dir, 'candidates.json')
         edit(found)
@@ -89,8 +89,8 @@ def test_wrong_candidates_are_one_error_before_anything_starts(fanout_search, tm
 
 
 @pytest.mark.parametrize('name', ['', '..', '../up', '/etc', 'a\0b', '.hidden', 'a\nb', 'x' * 101])
-def test_baselines_that_would_leave_the_folder_are_errors(fanout_search, tmp_path, name):
-    copy_search(fanout_search, tmp_path / 'work')
+def test_baselines_that_would_leave_the_folder_are_errors(apart_search, tmp_path, name):
+    copy_search(apart_search, tmp_path / 'work')
     noted = read(tmp_path / 'work', 'run.json')
     noted['config']['custom_hooks'][0]['baselines'] = {name: dict(selection=None)}
     (tmp_path / 'work' / 'run.json').write_text(json.dumps(noted))
@@ -134,9 +134,9 @@ def test_baselines_that_would_leave_the_folder_are_errors(fanout_search, tmp_pat
     ],
 )
 def test_what_is_no_search_or_no_sense_is_one_error(
-    fanout_search, tmp_path, change, arguments, words
+    apart_search, tmp_path, change, arguments, words
 ):
-    copy_search(fanout_search, tmp_path / 'work')
+    copy_search(apart_search, tmp_path / 'work')
     if change:
         change(tmp_path / 'work')
     code, said = call('evaluate_candidates', str(tmp_path / 'work'), *map(str, arguments))
@@ -178,8 +178,8 @@ def test_wrong_arguments(tmp_path, arguments, words):
         (lambda c: c['model']['selection'].update(granularity='day'), ['granularity']),
     ],
 )
-def test_lanes_that_cannot_be_built_are_one_error(fanout_search, tmp_path, change, words):
-    copy_search(fanout_search, tmp_path / 'work')
+def test_lanes_that_cannot_be_built_are_one_error(apart_search, tmp_path, change, words):
+    copy_search(apart_search, tmp_path / 'work')
     noted = read(tmp_path / 'work', 'run.json')
     noted['config']['model'].setdefault('selection', {})
     change(noted['config'])
@@ -190,8 +190,8 @@ def test_lanes_that_cannot_be_built_are_one_error(fanout_search, tmp_path, chang
     assert not (tmp_path / 'work' / 'runs').exists()
 
 
-def test_the_plan_has_each_lane_with_each_seed(fanout_search, tmp_path):
-    copy_search(fanout_search, tmp_path / 'work')
+def test_the_plan_has_each_lane_with_each_seed(apart_search, tmp_path):
+    copy_search(apart_search, tmp_path / 'work')
     plan = read_plan(tmp_path / 'work', [2, 0])
     runs = plan.runs()
     lanes = ['cat1', 'cat2', 'ce', 'uniform', *(f'only_{t}' for t in TEACHERS)]
@@ -206,16 +206,16 @@ def test_the_plan_has_each_lane_with_each_seed(fanout_search, tmp_path):
 
 
 @pytest.fixture
-def seeds(fanout_search, tmp_path):
+def seeds(apart_search, tmp_path):
     """A plan of three lanes and three seeds, all finished, with made-up accuracies (val, test)."""
-    work_dir = few(fanout_search, tmp_path / 'work')
+    work_dir = few(apart_search, tmp_path / 'work')
     numbers = dict(
         cat1=[(50, 10), (30, 90), (40, 50)],
         cat2=[(20, 1), (60, 2), (55, 3)],
         ce=[(99, 5), (98, 6), (97, 7)],
     )
     plan = read_plan(work_dir, [0, 1, 2])
-    template = read(fanout_search, 'results.json')
+    template = read(apart_search, 'results.json')
     rows = {row['name']: row for row in template['lanes']}
     runs = plan.runs()
     for run in runs:
@@ -232,7 +232,7 @@ def seeds(fanout_search, tmp_path):
         )
         (folder / 'results.json').write_text(json.dumps(made_up))
         for name in ('student.py', 'student.yml'):
-            (folder / name).write_text((fanout_search / name).read_text())
+            (folder / name).write_text((apart_search / name).read_text())
         (folder / 'student.pth').write_text(run.name)
     return work_dir, plan, runs, numbers
 
@@ -376,9 +376,9 @@ def test_a_terminal_is_redrawn_and_a_log_has_a_line_a_change(seeds, monkeypatch)
     assert log.getvalue().endswith('1 of 2 finished, 0 running, 1 failed\n')
 
 
-def test_a_run_s_student_is_copied_whole(fanout_search, tmp_path):
+def test_a_run_s_student_is_copied_whole(apart_search, tmp_path):
     from mmdynakd.export.student import copy_student
 
-    copy_student(str(fanout_search), str(tmp_path))
-    assert same(weights(tmp_path / 'student.pth'), weights(fanout_search / 'student.pth'))
+    copy_student(str(apart_search), str(tmp_path))
+    assert same(weights(tmp_path / 'student.pth'), weights(apart_search / 'student.pth'))
     assert read(tmp_path, 'student.yml')['Models'][0]['Weights'] == str(tmp_path / 'student.pth')

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fanout_runs import FEW, assert_lanes_equal, few, lines
+from apart_runs import FEW, assert_lanes_equal, few, lines
 from jobs import ends, job, noting, until
 from runs import read
 
@@ -50,9 +50,9 @@ def ancestors(pid: int) -> list[int]:
     return found
 
 
-def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
+def test_a_node_is_lost_and_nothing_else(cluster, apart_search, tmp_path):
     """Two of three runs are held, one a node. The second node is killed; then all go on."""
-    work_dir, node = few(fanout_search, tmp_path / 'work'), cluster.add_node(**NODE)
+    work_dir, node = few(apart_search, tmp_path / 'work'), cluster.add_node(**NODE)
     for name in FEW:
         (work_dir / f'hold_{name}').touch()
     lost = []
@@ -82,9 +82,9 @@ def test_a_node_is_lost_and_nothing_else(cluster, fanout_search, tmp_path):
         name: ['0', '5'] if name in lost else ['0'] for name in FEW
     }
     assert 'try 2 of 4' in out.getvalue()
-    assert_lanes_equal(fanout_search, work_dir, FEW)
+    assert_lanes_equal(apart_search, work_dir, FEW)
     assert results == read_results(str(work_dir / 'results.json'))
-    written, beside = read(work_dir, 'results.json'), read(fanout_search, 'results.json')
+    written, beside = read(work_dir, 'results.json'), read(apart_search, 'results.json')
     assert written['lanes'] == [
         row for row in beside['lanes'] if row['name'] in ('cat1', 'cat2', 'ce')
     ]

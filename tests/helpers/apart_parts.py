@@ -8,7 +8,7 @@ from mmengine.config import config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-if os.environ.get('FANOUT_TEST') == 'quick':
+if os.environ.get('APART_TEST') == 'quick':
     # MMEngine lays out each config it writes, which takes longer than a run.
     config.FormatCode = lambda text, **_: (text, True)
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-import fanout_parts  # noqa: F401
+import apart_parts  # noqa: F401
 from runs import quick, read, same, search_config, weights
 
 from mmdynakd.launch.run import train
@@ -18,7 +18,7 @@ def searched(work_dir: Path, **options) -> Path:
     if 'evaluate' in options:
         cfg.custom_hooks[0].pop('baselines')
         cfg.log_level = 'INFO'
-    cfg.custom_imports = dict(imports=['fanout_parts'], allow_failed_imports=False)
+    cfg.custom_imports = dict(imports=['apart_parts'], allow_failed_imports=False)
     cfg.custom_hooks[0].update(options)
     cfg.custom_hooks.append(dict(type='Told'))
     cfg.experiment_name = work_dir.parent.name
