@@ -49,9 +49,10 @@ def test_loaded_teachers_are_as_accurate_as_published(shared, cifar100_root, che
     images = torch.stack([torch.from_numpy(sample['img']) for sample in samples]).permute(
         0, 3, 1, 2
     )
-    records = ensemble.run(TEACHERS, images)
+    parts = [ensemble.run(TEACHERS, part) for part in images.split(50)]
     for name in TEACHERS:
-        accuracy = 100 * (records[name][keys[name]][0].argmax(1) == labels).float().mean().item()
+        logits = torch.cat([records[name][keys[name]][0] for records in parts])
+        accuracy = 100 * (logits.argmax(1) == labels).float().mean().item()
         told = published(shared, name)
         error = 100 * (told / 100 * (1 - told / 100) / IMAGES) ** 0.5
         assert abs(accuracy - told) < 3 * error
