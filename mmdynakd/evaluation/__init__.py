@@ -7,7 +7,8 @@ What competes, how lanes are made of it, side by side or apart. Not here: what h
 from .apart import RunsFailedError
 from .evaluate import evaluate
 from .executors.base import Executor, ExecutorError, Job
-from .plan import Plan, check_lanes, plan_evaluation, read_plan
+from .plan import Plan, check_lanes, plan_evaluation
+from .search_files import read_plan
 
 __all__ = [
     'Executor',

@@ -13,6 +13,7 @@ from torch import nn
 
 from mmdynakd.errors import UserError
 from mmdynakd.export.student import copy_student, export_student
+from mmdynakd.launch.config import import_custom
 from mmdynakd.models.algorithms.build import with_preprocessor
 from mmdynakd.names import suggestion
 from mmdynakd.safe_load import read_checkpoint
@@ -20,7 +21,7 @@ from mmdynakd.values import read_results
 from mmdynakd.workdir.checkpoints import newest_checkpoint
 from mmdynakd.workdir.runs import RUN, read_run
 
-from .plan import RESULTS, RUNS, SIDE_BY_SIDE, import_custom
+from .plan import RESULTS, RUNS, SIDE_BY_SIDE
 
 STUDENT = 'student.pth'
 

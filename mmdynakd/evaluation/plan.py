@@ -9,23 +9,15 @@ from typing import Any, Protocol
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
 
 from mmdynakd.errors import UserError
-from mmdynakd.names import is_lane_name, unknown_names
+from mmdynakd.names import is_lane_name
 from mmdynakd.registry import MODELS
-from mmdynakd.values import (
-    Candidate,
-    Candidates,
-    NewerFormatError,
-    Results,
-    read_candidates,
-    read_results,
-)
+from mmdynakd.values import Candidate, NewerFormatError, Results, read_results
 from mmdynakd.workdir.identity import config_hash
-from mmdynakd.workdir.runs import RUN, holds, read_run
+from mmdynakd.workdir.runs import holds
 
-from .lanes import Lanes, baseline_lanes, candidate_lanes, fixed_config, search_hook
+from .lanes import Lanes, baseline_lanes, candidate_lanes, fixed_config
 
 CANDIDATES, RESULTS = 'candidates.json', 'results.json'
 RUNS, SIDE_BY_SIDE = 'runs', 'evaluation'  # folders below the work dir of the search
@@ -218,65 +210,6 @@ def plan_evaluation(
     )
 
 
-def read_plan(work_dir: str, seeds: Sequence[int] | None = None) -> Plan:
-    """Plan the second stage from what a search left in its work dir.
-
-    Args:
-        work_dir: of the search.
-        seeds: distinct, >= 0; by default the search's own.
-
-    Raises:
-        UserError: what is there is not a whole search; see also
-            :func:`mmdynakd.values.read_candidates` and :func:`plan_evaluation`.
-
-    Examples:
-        ``[run.name for run in read_plan('work_dirs/search', seeds=[0, 1]).runs()]``
-    """
-    work_dir = osp.abspath(work_dir)
-    noted = read_run(work_dir)
-    if noted is None:
-        raise UserError(
-            f'{osp.join(work_dir, RUN)} is missing: give the work dir of a DynaKD search, as '
-            'mmdynakd train leaves it'
-        )
-    cfg = Config(noted['config'], cfg_text=' ', filename=noted.get('filename'))
-    cfg.work_dir = work_dir
-    import_custom(cfg)
-    hook = search_hook(cfg)
-    if hook is None or not (cfg.get('model') or {}).get('teachers'):
-        raise UserError(
-            f'{work_dir} holds a run without a mmdynakd.CandidateEvaluationHook in custom_hooks: '
-            'it searched no candidates'
-        )
-    found = _candidates(osp.join(work_dir, CANDIDATES), cfg)
-    seeds = list(seeds) if seeds is not None else [found.seed or 0]
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UserError(f'--seeds must be distinct and >= 0, got {seeds}')
-    return plan_evaluation(cfg, hook, found.candidates, found.teachers, seeds, _processes(noted))
-
-
-def _candidates(path: str, cfg: Config) -> Candidates:
-    """Read the candidates, whose teachers and lanes must be those of the search's config."""
-    if not osp.isfile(path):
-        raise UserError(
-            f'{path} is missing: the search has not come to its end; it goes on by the command '
-            'that started it'
-        )
-    found = read_candidates(path)
-    unknown = unknown_names(found.teachers, cfg.model.teachers)
-    if unknown or found.seed is None:
-        wrong = f'the config has no teachers {unknown}' if unknown else 'seed is missing'
-        raise UserError(f'{path}: {wrong}; run the search again, which writes it anew')
-    lanes = list(cfg.model.get('lanes') or ['search'])
-    for number, candidate in enumerate(found.candidates):
-        unknown = unknown_names([candidate.lane or lanes[0]], lanes)
-        if unknown:
-            raise UserError(
-                f'{path}: candidates[{number}]: lane {unknown} is none of the config, {lanes}'
-            )
-    return found
-
-
 def check_lanes(plan: Plan) -> None:
     """Build all lanes with their teachers once, on the CPU, so that mistakes show now.
 
@@ -289,17 +222,6 @@ def check_lanes(plan: Plan) -> None:
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     MODELS.build(model)
-
-
-def import_custom(cfg: Config) -> None:
-    """Do what reading a config file does with its ``custom_imports``.
-
-    Examples:
-        >>> wanted = dict(imports=['json'], allow_failed_imports=False)
-        >>> import_custom(Config(dict(custom_imports=wanted)))
-    """
-    if cfg.get('custom_imports'):
-        import_modules_from_strings(**cfg.custom_imports)
 
 
 def finished_results(folder: str, config_sha256: str) -> Results | None:
@@ -319,11 +241,3 @@ def finished_results(folder: str, config_sha256: str) -> Results | None:
     except UserError:
         return None
     return results if results.config_sha256 == config_sha256 else None
-
-
-def _processes(noted: Mapping[str, Any]) -> int:
-    """How many processes shared the search's global batch, which ``work`` counts over all."""
-    whole, own = (
-        noted[key].get('train_dataloader', {}).get('batch_size') for key in ('work', 'config')
-    )
-    return whole // own if isinstance(whole, int) and isinstance(own, int) and own else 1

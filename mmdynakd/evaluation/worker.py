@@ -17,13 +17,14 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmdynakd.errors import UserError
+from mmdynakd.launch.config import import_custom
 from mmdynakd.launch.processes import connected
 from mmdynakd.launch.run import built
 from mmdynakd.values import Value, read, write
 from mmdynakd.workdir.runs import RunInUseError, begin, finish
 
 from .executors.tie import end_with_parent
-from .plan import Run, finished_results, import_custom
+from .plan import Run, finished_results
 from .progress import ProgressHook
 
 MODULE = 'mmdynakd.evaluation.worker'

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.utils import import_modules_from_strings
 
 from mmdynakd.diagnostics.keys import check_config, check_options
 from mmdynakd.errors import UserError
@@ -172,3 +173,14 @@ def use_amp(cfg: Config) -> None:
     wrappers = [cfg.optim_wrapper[key] for key in ('student', 'theta') if key in cfg.optim_wrapper]
     for wrapper in wrappers or [cfg.optim_wrapper]:
         wrapper.type = 'AmpOptimWrapper'
+
+
+def import_custom(cfg: Config) -> None:
+    """Do what reading a config file does with its ``custom_imports``.
+
+    Examples:
+        >>> wanted = dict(imports=['json'], allow_failed_imports=False)
+        >>> import_custom(Config(dict(custom_imports=wanted)))
+    """
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)

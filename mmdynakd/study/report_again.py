@@ -10,8 +10,9 @@ from msgspec import UNSET, structs
 
 from mmdynakd.errors import UserError
 from mmdynakd.evaluation.lanes import search_hook
-from mmdynakd.evaluation.plan import CANDIDATES, RESULTS, import_custom
+from mmdynakd.evaluation.plan import CANDIDATES, RESULTS
 from mmdynakd.files import write_text
+from mmdynakd.launch.config import import_custom
 from mmdynakd.report import results_table, write_comparison, write_theta
 from mmdynakd.report.teachers_table import teachers_table
 from mmdynakd.values import (
