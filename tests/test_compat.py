@@ -41,10 +41,9 @@ def fresh(code: str) -> subprocess.CompletedProcess:
 # --- imports --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    'before',
-    ['', pytest.param('import mmengine, mmcv, torch; ', marks=pytest.mark.slow)],
-    ids=['first', 'after mmengine'],
+    'before', ['', 'import mmengine, mmcv, torch; '], ids=['first', 'after mmengine']
 )
 def test_mmrazor_imports_in_a_fresh_interpreter_and_mmcv_keeps_its_version(before):
     done = fresh(

@@ -40,9 +40,8 @@ def outcome(work):
     return [{key: lane[key] for key in lane if key != 'seconds'} for lane in results['lanes']]
 
 
-@pytest.mark.parametrize(
-    'arrays', [True, pytest.param(False, marks=pytest.mark.slow)], ids=['arrays', 'pipeline']
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('arrays', [True, False], ids=['arrays', 'pipeline'])
 def test_a_second_run_of_both_stages_runs_no_teacher_and_ends_alike(tmp_path, passes, arrays):
     works = [tmp_path / name / 'run' for name in ('plain', 'first', 'second')]
     for work in works:

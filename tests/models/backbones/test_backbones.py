@@ -151,6 +151,7 @@ def test_real_teachers_load_strictly(shared, name):
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['resnet8', 'resnet20'])
 def test_real_teachers_reach_their_accuracy_on_val(shared, cifar100_root, name):
     depth, width_factor, told = TEACHERS[name]
